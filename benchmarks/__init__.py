@@ -1,0 +1,1 @@
+"""Benchmarks that a reader can rerun: speed and accuracy, ours and others'."""

@@ -1,0 +1,154 @@
+"""gap_fit, QUIP's fitting program, run with the hyperparameters of one of our own config files.
+
+python -m benchmarks.peers.gap_fit CONFIG.toml TRAIN.xyz FOLDER [--core N] fits, leaves the model
+gap.xml, the log gap_fit.log and the measured time and memory gap_fit.json in FOLDER, and prints the
+last of them.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.environment import quippy_python
+from benchmarks.timing import ONE_THREAD
+
+SELECTIONS = {"cur": "cur_points"}
+
+
+def gap_arguments(
+    config: Mapping[str, Any], train: Path, model: Path, delta: float = 1.0
+) -> list[str]:
+    """What gap_fit is to be told so that it fits what our `config` says.
+
+    Energies per species are the average energy per atom. gap_fit multiplies the energy noise by
+    the root of the number of atoms. Stresses are left out. `delta` is the prior's standard
+    deviation of an atom's energy in eV, which our own fit learns and gap_fit must be told.
+
+    Raises:
+        ValueError: if gap_fit has no such model.
+    """
+    _check(config)
+    soap = config["descriptor"][0]
+    kernel, noise, model_size = config["kernel"], config["noise"], config["model"]
+    descriptor = {
+        "n_max": soap["n_max"],
+        "l_max": soap["l_max"],
+        "atom_sigma": soap["sigma"],
+        "cutoff": soap["cutoff"],
+        "cutoff_transition_width": soap["cutoff_width"],
+        "zeta": kernel["zeta"],
+        "delta": delta,
+        "covariance_type": "dot_product",
+        "n_sparse": model_size["n_inducing"],
+        "sparse_method": SELECTIONS[model_size["selection"]],
+        "add_species": "T",
+    }
+    words = " ".join(f"{key}={value}" for key, value in descriptor.items())
+    return [
+        f"atoms_filename={train}",
+        f"gap={{soap {words}}}",
+        "e0_method=average",
+        f"default_sigma={{{noise['energy']} {noise['forces']} 0.0 0.0}}",
+        "energy_parameter_name=energy",
+        "force_parameter_name=forces",
+        # gap_fit trains on any "virial" or "stress" that it finds unless told of another name
+        "virial_parameter_name=none",
+        "stress_parameter_name=none",
+        "do_copy_at_file=F",
+        "sparse_separate_file=T",
+        f"rnd_seed={config['train'].get('seed', 0) + 1}",
+        f"gap_file={model}",
+    ]
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Refuses what gap_fit cannot be told, rather than compare unlike with unlike."""
+    demands = {
+        "one descriptor of type soap": [d["type"] for d in config["descriptor"]] == ["soap"],
+        "no radial weighting": not config["descriptor"][0].get("radial_scale"),
+        "a kernel of type dot_power": config["kernel"]["type"] == "dot_power",
+        "energy noise that grows as the root of N": config["noise"]["energy_exponent"] == 0.5,
+        "a sparse model": config["model"]["method"] == "sparse",
+        f"selection by {' or '.join(SELECTIONS)}": config["model"]["selection"] in SELECTIONS,
+        "energies, forces and no stresses": (
+            config["train"]["energies"],
+            config["train"]["forces"],
+            config["train"]["stress"],
+        )
+        == (True, True, False),
+    }
+    unmet = [demand for demand, met in demands.items() if not met]
+    if unmet:
+        raise ValueError(f"gap_fit cannot fit this config: it wants {'; '.join(unmet)}")
+
+
+def run_gap_fit(
+    config: Mapping[str, Any],
+    train: Path,
+    folder: Path,
+    core: int | None = None,
+    delta: float = 1.0,
+) -> dict[str, Any]:
+    """Fits, and returns the measured record: seconds, peak memory, arguments and the model's path.
+
+    One thread, bound to `core` where one is given. Nothing is left out of the time: it is what a
+    person waits for the command.
+
+    Raises:
+        RuntimeError: if gap_fit fails; its log says why.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    program = quippy_python().parent / "gap_fit"
+    arguments = gap_arguments(config, train.resolve(), Path("gap.xml"), delta)
+    log = folder / "gap_fit.log"
+    start = time.perf_counter()
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [str(program), *arguments],
+            cwd=folder,
+            stdout=stream,
+            stderr=stream,
+            env=os.environ | ONE_THREAD,
+            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"gap_fit ended with status {process.returncode}: see {log}")
+    record = {
+        "seconds": seconds,
+        "processor_seconds": usage.ru_utime + usage.ru_stime,
+        # kilobytes on Linux, where the quippy wheels run gap_fit
+        "peak_memory_GB": usage.ru_maxrss / 1e6,
+        "model": "gap.xml",
+        "arguments": arguments,
+    }
+    (folder / "gap_fit.json").write_text(json.dumps(record, indent=2) + "\n")
+    return record
+
+
+def main() -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.gap_fit", description=__doc__)
+    parser.add_argument("config", type=Path, help="our TOML file")
+    parser.add_argument("train", type=Path, help="extended XYZ file with energy and forces")
+    parser.add_argument("folder", type=Path, help="where the model and the record go")
+    parser.add_argument("--core", type=int, help="bind to this core")
+    parser.add_argument("--delta", type=float, default=1.0, help="prior standard deviation, eV")
+    given = parser.parse_args()
+    config = tomllib.loads(given.config.read_text())
+    record = run_gap_fit(config, given.train, given.folder, given.core, given.delta)
+    print(json.dumps(record, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

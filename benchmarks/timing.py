@@ -1,0 +1,50 @@
+"""Fair times of rivals: one core, in turn, in one run."""
+
+import os
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+# Read by the numerical libraries when they start: set before they are imported.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+
+
+def pin(core: int) -> bool:
+    """Binds this process, and those it starts, to one core; False where the system cannot.
+
+    JAX sizes its pool of threads by the cores that it sees when it starts: pin before importing it.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return False
+    os.sched_setaffinity(0, {core})
+    os.environ.update(ONE_THREAD)
+    return True
+
+
+def alternate(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Lets every rival run once a round, in turn, and keeps the seconds that each reports.
+
+    Whatever else slows the machine then meets all of them. The order is reversed in every second
+    round, so that none always finds the cache as the same other one left it. Before the first
+    round each runs once unmeasured: what compiles, compiles then.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for run in rivals.values():
+        run()
+    for turn in range(rounds):
+        order = list(rivals) if turn % 2 == 0 else list(reversed(rivals))
+        for name in order:
+            seconds[name].append(rivals[name]())
+    return seconds
+
+
+def per_atom(seconds: Sequence[float], atoms: int) -> dict[str, float]:
+    """Microseconds per atom: the least, which noise can only raise, and the median."""
+    return {
+        "min": min(seconds) / atoms * 1e6,
+        "median": statistics.median(seconds) / atoms * 1e6,
+    }

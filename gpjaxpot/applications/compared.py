@@ -1,0 +1,92 @@
+"""One structure's prediction set against its labels."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from gpjaxpot.errors import InputError
+from gpjaxpot.structures.labels import Frame
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Label minus prediction, and the total standard deviation, where both sides exist.
+
+    Energies are per atom (eV/atom), forces in eV/Å, stress in eV/Å³. `forces_covariance` holds
+    each atom's 3x3 block with noise included. None where the label or the prediction has none.
+    """
+
+    group: str | None
+    isolated: bool
+    n_atoms: int
+    energy_error: float | None
+    forces_error: Float[np.ndarray, "atoms 3"] | None
+    stress_error: Float[np.ndarray, " 6"] | None
+    energy_std: float | None
+    forces_std: Float[np.ndarray, "atoms 3"] | None
+    stress_std: Float[np.ndarray, " 6"] | None
+    forces_covariance: Float[np.ndarray, "atoms 3 3"] | None
+
+
+def compare(frame: Frame, prediction: Any) -> Compared:
+    """Return the differences between a frame's labels and its prediction.
+
+    Raises:
+        InputError: if the prediction is not finite.
+    """
+    atoms = len(frame.structure)
+    energy = _difference(frame, "energy", prediction)
+    forces = _difference(frame, "forces", prediction)
+    stress = _difference(frame, "stress", prediction)
+    energy_std = None if energy is None else _finite(frame, "energy_std", prediction)
+    return Compared(
+        group=frame.group,
+        isolated=frame.isolated,
+        n_atoms=atoms,
+        energy_error=None if energy is None else float(energy) / atoms,
+        forces_error=forces,
+        stress_error=stress,
+        energy_std=None if energy_std is None else float(energy_std) / atoms,
+        forces_std=None if forces is None else _finite(frame, "forces_std", prediction),
+        stress_std=None if stress is None else _finite(frame, "stress_std", prediction),
+        forces_covariance=None if forces is None else _force_blocks(prediction, atoms),
+    )
+
+
+def _difference(frame: Frame, name: str, prediction: Any) -> np.ndarray | None:
+    """Return label minus prediction; None if either is absent."""
+    label, mean = getattr(frame.labels, name), _finite(frame, name, prediction)
+    if label is None or mean is None:
+        return None
+    return np.asarray(label - mean)  # NumPy's difference of two 0-d arrays is no array.
+
+
+def _finite(frame: Frame, name: str, prediction: Any) -> np.ndarray | None:
+    """Return a field of the prediction as array or None, having refused NaN and infinity."""
+    value = _array(getattr(prediction, name))
+    if value is not None and not np.all(np.isfinite(value)):
+        raise InputError(
+            f"{frame.source or 'structure'}: the predicted {name} is not finite: "
+            "look for atoms that overlap"
+        )
+    return value
+
+
+def _force_blocks(prediction: Any, atoms: int) -> Float[np.ndarray, "atoms 3 3"] | None:
+    """Return each atom's force covariance, noise included, in (eV/Å)²."""
+    covariance = _array(prediction.forces_covariance)
+    if covariance is None:
+        return None
+    if covariance.shape == (3 * atoms, 3 * atoms):
+        diagonal = np.arange(atoms)
+        covariance = covariance.reshape(atoms, 3, atoms, 3)[diagonal, :, diagonal, :]
+    noise = _array(prediction.forces_aleatoric_std)
+    if noise is None:
+        return covariance
+    return covariance + noise[:, :, None] ** 2 * np.eye(3)
+
+
+def _array(value: Any) -> np.ndarray | None:
+    return None if value is None else np.asarray(value, dtype=np.float64)

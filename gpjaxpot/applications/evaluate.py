@@ -1,0 +1,196 @@
+"""Errors and uncertainty scores of a potential on frames with reference labels."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpjaxpot.applications.compared import Compared, compare
+from gpjaxpot.applications.predicts import Predicts
+from gpjaxpot.applications.species import check_species
+from gpjaxpot.errors import InputError
+from gpjaxpot.structures.labels import Frame
+from gpjaxpot.uncertainty import scores, vector_scores
+from gpjaxpot.units import EV_PER_A3_TO_GPA, EV_TO_MEV
+
+NO_GROUP = "(no group)"
+UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
+# A smaller σ (eV/atom, eV/Å, eV/Å³) is round-off of what symmetry makes certain.
+_CERTAIN = 1e-10
+_TIMED_FRAMES = 8
+
+
+def evaluate(
+    potential: Predicts,
+    frames: Sequence[Frame],
+    uncertainty: bool = True,
+    callback: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Predict every frame and compare with its labels; the result is plain JSON.
+
+    Errors: `energy_mae_meV` and `energy_rmse_meV` of whole structures, both also
+    `…_per_atom`; `forces_…_eV_per_A` over components; `stress_…_GPa` over components; None where
+    the data have no such labels. Isolated atoms, which carry the energy's zero, are counted in
+    `n_isolated_left_out` and enter only if there is nothing else. `groups` has the same numbers
+    for each group of frames, if any is named.
+
+    `uncertainty` has a block for energy (per atom), forces and stress (components) with the
+    scores of `gpjaxpot.uncertainty` for the total σ, in the units of `UNITS`. Components that
+    are certain by symmetry (σ below 1e-10) cannot be scored and are counted in `n_certain`. For
+    forces, `spearman` and `auroc_top5` compare the length of an atom's force error with the root
+    of its covariance's trace, and `mahalanobis_coverage` counts errors inside ellipsoids.
+
+    `seconds_per_atom` is the time of energy, forces and stress without uncertainties, measured on
+    up to eight of the frames after each was predicted once, so without compilation.
+
+    Args:
+        potential: what predicts.
+        frames: structures with labels.
+        uncertainty: whether to score the standard deviations too.
+        callback: called with (frames done, frames in all) after each.
+
+    Raises:
+        InputError: if there are no frames, none has a label, or one has a species that the
+            potential does not know.
+    """
+    if not len(frames):
+        raise InputError("no structures to evaluate on: give at least one")
+    if all(frame.labels.empty for frame in frames):
+        raise InputError(
+            f"none of the {len(frames)} structures has an energy, forces or a stress to compare "
+            "with: give the names under which they are stored"
+        )
+    check_species(frames, potential.species)
+    compared = []
+    for done, frame in enumerate(frames, start=1):
+        # One call site: the covariance gives the force ellipsoids.
+        prediction = potential.predict(
+            frame.structure, uncertainty=uncertainty, covariance=uncertainty
+        )
+        compared.append(compare(frame, prediction))
+        if callback is not None:
+            callback(done, len(frames))
+    kept = [item for item in compared if not item.isolated] or compared
+    return {
+        **_errors(kept),
+        "n_isolated_left_out": len(compared) - len(kept),
+        "seconds_per_atom": _seconds_per_atom(potential, frames),
+        "uncertainty": _uncertainty(kept) if uncertainty else None,
+        "groups": _groups(kept),
+    }
+
+
+def _groups(compared: Sequence[Compared]) -> dict[str, dict[str, Any]]:
+    """Return the errors of each group in order of appearance; nothing if no frame names one."""
+    names = list(dict.fromkeys(item.group for item in compared))
+    if names == [None]:
+        return {}
+    return {
+        NO_GROUP if name is None else name: _errors([c for c in compared if c.group == name])
+        for name in names
+    }
+
+
+def _errors(compared: Sequence[Compared]) -> dict[str, Any]:
+    """Return counts and errors in the units that their names say."""
+    total = np.array([c.energy_error * c.n_atoms for c in compared if c.energy_error is not None])
+    return {
+        "n_structures": len(compared),
+        "n_atoms": sum(item.n_atoms for item in compared),
+        **_mae_rmse("energy_{}_meV", total * EV_TO_MEV),
+        **_mae_rmse("energy_{}_meV_per_atom", _joined(compared, "energy_error") * EV_TO_MEV),
+        **_mae_rmse("forces_{}_eV_per_A", _joined(compared, "forces_error")),
+        **_mae_rmse("stress_{}_GPa", _joined(compared, "stress_error") * EV_PER_A3_TO_GPA),
+    }
+
+
+def _mae_rmse(name: str, errors: np.ndarray) -> dict[str, float | None]:
+    """Return mean absolute and root mean square of errors under `name`; None of nothing."""
+    if not errors.size:
+        return {name.format("mae"): None, name.format("rmse"): None}
+    return {
+        name.format("mae"): float(np.mean(np.abs(errors))),
+        name.format("rmse"): float(np.sqrt(np.mean(errors**2))),
+    }
+
+
+def _joined(compared: Sequence[Compared], field: str) -> np.ndarray:
+    """Return all components of a field of all structures that have it, flat."""
+    parts = [np.ravel(v) for item in compared if (v := getattr(item, field)) is not None]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _uncertainty(compared: Sequence[Compared]) -> dict[str, dict[str, Any] | None]:
+    """Return a block of scores for each observable; None where there is nothing to score."""
+    blocks = {}
+    for name, unit in UNITS.items():
+        pairs = [c for c in compared if getattr(c, f"{name}_std") is not None]
+        error, std = _joined(pairs, f"{name}_error"), _joined(pairs, f"{name}_std")
+        blocks[name] = {"unit": unit, **_scores(std, error)} if np.any(std > _CERTAIN) else None
+    if blocks["forces"] is not None:
+        blocks["forces"] |= _force_vector_scores(compared)
+    return blocks
+
+
+def _scores(std: np.ndarray, error: np.ndarray) -> dict[str, Any]:
+    """Return the scores of scalar predictions; `error` is truth minus mean."""
+    uncertain = std > _CERTAIN
+    std, error = std[uncertain], error[uncertain]
+    points = np.zeros_like(std), std, error
+    return {
+        "n_scored": len(std),
+        "n_certain": int(np.sum(~uncertain)),
+        "nll": scores.nll(*points),
+        "crps": scores.crps(*points),
+        "ece": scores.ece(*points),
+        "miscalibration_area": scores.miscalibration_area(*points),
+        "z_variance": scores.z_variance(*points),
+        "spearman": _or_none(scores.spearman(std, error)),
+        "auroc_top5": _or_none(scores.auroc_top5(std, error)),
+        "sharpness": scores.sharpness(std),
+        "coverage": scores.coverage(*points),
+    }
+
+
+def _force_vector_scores(compared: Sequence[Compared]) -> dict[str, Any]:
+    """Return the scores of forces as vectors, one an atom."""
+    pairs = [c for c in compared if c.forces_std is not None]
+    length = np.linalg.norm(_joined(pairs, "forces_error").reshape(-1, 3), axis=1)
+    size = np.linalg.norm(_joined(pairs, "forces_std").reshape(-1, 3), axis=1)
+    return {
+        "spearman": _or_none(scores.spearman(size, length)),
+        "auroc_top5": _or_none(scores.auroc_top5(size, length)),
+        "mahalanobis_coverage": _ellipsoid_coverage(compared),
+    }
+
+
+def _ellipsoid_coverage(compared: Sequence[Compared]) -> dict[str, float] | None:
+    """Return the share of force errors inside ellipsoids, of atoms whose ellipsoid is solid."""
+    pairs = [c for c in compared if c.forces_covariance is not None]
+    if not pairs:
+        return None
+    error = _joined(pairs, "forces_error").reshape(-1, 3)
+    covariance = _joined(pairs, "forces_covariance").reshape(-1, 3, 3)
+    solid = np.linalg.eigvalsh(covariance)[:, 0] > _CERTAIN**2
+    if not np.any(solid):
+        return None
+    return vector_scores.mahalanobis_coverage(error[solid], covariance[solid])
+
+
+def _or_none(score: float) -> float | None:
+    """Return None for an undefined score: JSON has no NaN."""
+    return None if np.isnan(score) else score
+
+
+def _seconds_per_atom(potential: Predicts, frames: Sequence[Frame]) -> float:
+    """Return the time of a plain prediction per atom, compilation left out."""
+    places = np.linspace(0, len(frames) - 1, min(_TIMED_FRAMES, len(frames))).round().astype(int)
+    structures = [frames[place].structure for place in places]
+    for structure in structures:
+        potential.predict(structure)
+    start = time.perf_counter()
+    for structure in structures:
+        potential.predict(structure)
+    elapsed = time.perf_counter() - start
+    return elapsed / sum(len(structure) for structure in structures)

@@ -1,0 +1,45 @@
+"""Feature vectors of the environments in a batch, under each term of a kernel."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from gpjaxpot.descriptors.staged import Expansion, expand
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.structures.batch import Batch
+
+
+class Environments(eqx.Module):
+    """A set of environments: their vectors under each term (as columns) and their species indices."""
+
+    features: tuple[Float[Array, "features environments"], ...]
+    species: Int[Array, " environments"]
+
+    def __len__(self) -> int:
+        """Return the number of environments."""
+        return self.species.shape[0]
+
+    def take(self, chosen: Int[Array, " chosen"]) -> "Environments":
+        """Return the environments at the places `chosen`."""
+        return Environments(tuple(f[:, chosen] for f in self.features), self.species[chosen])
+
+
+def join(parts: list[Environments]) -> Environments:
+    """Put sets of environments one after the other."""
+    features = tuple(jnp.concatenate(f, axis=1) for f in zip(*(p.features for p in parts), strict=True))
+    return Environments(features, jnp.concatenate([p.species for p in parts]))
+
+
+def environments(kernel: EnergyKernel, batch: Batch) -> Environments:
+    """Environments of all places of `batch`, padding included (mask it by ``batch.atom_mask``)."""
+    r = batch.displacements()
+    features = tuple(t.descriptor(r, batch.mask, batch.species, batch.slots) for t in kernel.terms)
+    return Environments(features, batch.species)
+
+
+def expansions(kernel: EnergyKernel, batch: Batch) -> tuple[Expansion, ...]:
+    """Features with the parts that their derivatives need, for each term."""
+    r = batch.displacements()
+    return tuple(
+        expand(t.descriptor, r, batch.mask, batch.species, batch.slots) for t in kernel.terms
+    )

@@ -1,0 +1,1 @@
+"""Gaussian-process posteriors on covariance matrices, noise, evidence and inducing points."""

@@ -1,0 +1,62 @@
+"""Label noise: what the reference calculation leaves uncertain, for each observable and structure."""
+
+from collections.abc import Mapping
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from gpjaxpot.structures.labels import Frame
+
+OBSERVABLES = ("energy", "forces", "stress")
+
+
+class Noise(eqx.Module):
+    """Standard deviations of the labels; a level that is None is still to be learned.
+
+    A total energy of N atoms has σ = `energy` · N^`energy_exponent` (eV): exponent ½ for independent errors of
+    the atoms, 1 for errors they share (k-points), 0 for one number whatever the size.  `forces` (eV/Å) and
+    `stress` (eV/Å³) hold for one component.  `groups` overrides levels by the frames' group; a frame's own
+    sigma overrides both; isolated atoms have `isolated_energy` (eV).
+    """
+
+    energy: float | Float[Array, ""] | None
+    forces: float | Float[Array, ""] | None
+    stress: float | Float[Array, ""] | None
+    energy_exponent: float = eqx.field(static=True, default=0.5)
+    isolated_energy: float = eqx.field(static=True, default=1e-4)
+    groups: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = eqx.field(
+        static=True, default=()
+    )
+
+    def level(self, observable: str, group: str | None = None) -> float | None:
+        """Level of an observable for a group; None if it is still to be learned."""
+        for name, levels in self.groups:
+            if name == group and observable in dict(levels):
+                return dict(levels)[observable]
+        value = getattr(self, observable)
+        return None if value is None else float(value)
+
+    def relative(self, observable: str, n_atoms: int) -> float:
+        """Factor between an observable's level and its σ in a structure of `n_atoms`."""
+        return float(n_atoms) ** self.energy_exponent if observable == "energy" else 1.0
+
+    def sigma(self, observable: str, frame: Frame) -> tuple[float, bool]:
+        """Return (σ, True), or, where the level is to be learned, (its factor, False)."""
+        own = getattr(frame.labels, f"{observable}_sigma")
+        if own is not None:
+            return float(own), True
+        if frame.isolated and observable == "energy":
+            return self.isolated_energy, True
+        relative = self.relative(observable, len(frame.structure))
+        level = self.level(observable, frame.group)
+        return (relative, False) if level is None else (level * relative, True)
+
+    def predicted(self, observable: str, n_atoms: int) -> float | None:
+        """σ of a new label of a structure of `n_atoms` (aleatoric); None if never trained on."""
+        level = self.level(observable)
+        return None if level is None else level * self.relative(observable, n_atoms)
+
+
+def as_groups(levels: Mapping[str, Mapping[str, float]]) -> tuple:
+    """Turn {group: {observable: level}} into the hashable form that `Noise` keeps."""
+    return tuple((name, tuple(sorted(of.items()))) for name, of in sorted(levels.items()))

@@ -1,0 +1,1 @@
+"""Matrix products, factorisations and streamed least squares."""

@@ -1,0 +1,40 @@
+"""Triangular factor of a tall matrix whose rows come in blocks and are forgotten."""
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+# Rows are folded in when this many columns' worth of them wait, so that few factorisations are made.
+WAITING = 2.0
+
+
+class StreamedQR:
+    """R with RᵀR = AᵀA for a matrix A of `columns` columns, fed row by row; R has at most `columns` rows.
+
+    Source: blocked tall-skinny QR, Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, A206 (2012).
+    """
+
+    def __init__(self, columns: int, factor: Float[np.ndarray, "rows columns"] | None = None):
+        """Start empty, or from the factor of rows that were folded in before."""
+        self.columns = columns
+        self.factor = np.zeros((0, columns)) if factor is None else np.asarray(factor)
+        self._waiting: list[np.ndarray] = []
+        self._count = 0
+
+    def add(self, rows: Float[np.ndarray, "rows columns"]) -> None:
+        """Take in rows of A."""
+        if len(rows):
+            self._waiting.append(np.ascontiguousarray(rows))
+            self._count += len(rows)
+        if self._count >= WAITING * self.columns:
+            self.fold()
+
+    def fold(self) -> Float[np.ndarray, "rows columns"]:
+        """Fold in what waits, and return R."""
+        if self._count:
+            stacked = np.concatenate([self.factor, *self._waiting])
+            if len(stacked) > self.columns:
+                (factor,) = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
+                stacked = np.triu(factor[: self.columns])
+            self.factor, self._waiting, self._count = stacked, [], 0
+        return self.factor

@@ -1,0 +1,19 @@
+"""Figures of errors and of their predicted spread: arrays in, a Matplotlib figure out.
+
+Series differ in colour and in marker or dash, so that they are told apart with any colour vision
+and in black and white. Matplotlib (the extra `plot`) is imported when a figure is made, and no
+global state of it is touched: keep a figure with `figure.savefig("name.pdf")`.
+"""
+
+from gpjaxpot.plots.calibration import error_against_std, reliability, z_histogram
+from gpjaxpot.plots.learning import learning_curve
+from gpjaxpot.plots.parity import parity_energy, parity_forces
+
+__all__ = [
+    "error_against_std",
+    "learning_curve",
+    "parity_energy",
+    "parity_forces",
+    "reliability",
+    "z_histogram",
+]

@@ -1,0 +1,1 @@
+"""The trained potential: made by `fit`, saved in one file, asked for predictions."""

@@ -1,0 +1,161 @@
+"""Memory and time of a fit, before it; and the choice between exact and sparse that follows."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.choices import choose_kernel
+from gpjaxpot.potential.settings import ModelSettings, Settings
+from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.pairs import find_pairs
+
+# An exact model answers each question with all its data: above this many it predicts too slowly.
+MOST_EXACT = 3000
+SHARE_OF_FREE_MEMORY = 0.5
+# Work besides the counted products, as a factor on their time (measured: benchmarks/README.md).
+OVERHEAD = 3.0
+SAMPLED = 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a fit is expected to need, and the method chosen."""
+
+    method: str
+    n_inducing: int | None
+    n_observations: int
+    n_atoms: int
+    memory_bytes: int
+    seconds: float
+    free_memory_bytes: int
+    reason: str
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Lines of a table for people."""
+        inducing = [] if self.n_inducing is None else [("inducing environments", f"{self.n_inducing}")]
+        return [
+            ("method", f"{self.method}: {self.reason}"),
+            *inducing,
+            ("observations", f"{self.n_observations}"),
+            ("atoms", f"{self.n_atoms}"),
+            ("memory", f"{self.memory_bytes / 1e9:.2f} GB of {self.free_memory_bytes / 1e9:.1f} GB free"),
+            ("time", f"about {self.seconds:.0f} s here (within a factor of two)"),
+        ]
+
+
+def estimate(frames: Sequence[Frame], settings: Settings | None = None) -> Estimate:
+    """Estimate a fit of `frames`: a few seconds, no large allocation."""
+    settings = Settings() if settings is None else settings
+    kernel, _ = choose_kernel(frames, settings)
+    use = (settings.train.energies, settings.train.forces, settings.train.stress)
+    return plan(frames, kernel, settings.model, count_labels(frames, use))
+
+
+def count_labels(frames: Sequence[Frame], use: tuple[bool, bool, bool]) -> int:
+    """Return the number of observations that the labels of `frames` make."""
+    total = 0
+    for frame in frames:
+        labels = frame.labels
+        total += int(use[0] and labels.energy is not None)
+        if use[1] and labels.forces is not None and not frame.isolated:
+            total += 3 * len(frame.structure)
+        total += 6 * int(use[2] and labels.stress is not None)
+    return total
+
+
+def plan(
+    frames: Sequence[Frame], kernel: EnergyKernel, model: ModelSettings, n: int
+) -> Estimate:
+    """Choose exact or sparse, and the number of inducing environments, within the budgets."""
+    atoms = sum(len(f.structure) for f in frames)
+    free = free_memory()
+    budget = SHARE_OF_FREE_MEMORY * free if model.memory == "auto" else 1e9 * float(model.memory)
+    speed = _flops_per_second()
+    neighbours = _mean_neighbours(frames, kernel.reach)
+    features = sum(t.descriptor.n_features for t in kernel.terms)
+    exact = _exact_cost(frames, features, n, speed)
+    wanted = _default_inducing(atoms) if model.n_inducing == "auto" else int(model.n_inducing)
+    wanted = min(wanted, atoms)
+
+    def sparse(m: int) -> tuple[float, float]:
+        return _sparse_cost(kernel, atoms, neighbours, features, n, m, speed)
+
+    if model.method == "exact":
+        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1], free, "asked for")
+    fits = exact[0] <= budget and exact[1] <= model.time and n <= MOST_EXACT
+    if model.method == "auto" and model.n_inducing == "auto" and fits:
+        reason = (
+            f"{n} observations (at most {MOST_EXACT}), {exact[0] / 1e9:.2f} GB and {exact[1]:.0f} s fit the budget"
+        )
+        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1], free, reason)
+    reason = "asked for" if model.method == "sparse" else _why_sparse(exact, budget, model.time, n)
+    if model.method == "auto" and model.n_inducing != "auto":
+        reason = "n_inducing was given"
+    if model.n_inducing == "auto":
+        while wanted > 50 and (sparse(wanted)[0] > budget or sparse(wanted)[1] > model.time):
+            wanted = int(0.8 * wanted)
+    memory, seconds = sparse(wanted)
+    return Estimate("sparse", wanted, n, atoms, int(memory), seconds, free, reason)
+
+
+def free_memory() -> int:
+    """Memory in bytes that can be had without swapping."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux: all pages that are free
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _why_sparse(exact: tuple[float, float], budget: float, seconds: float, n: int) -> str:
+    if exact[0] > budget:
+        return f"exact would need {exact[0] / 1e9:.1f} GB, more than the budget of {budget / 1e9:.1f} GB"
+    if exact[1] > seconds:
+        return f"exact would need about {exact[1]:.0f} s, more than the budget of {seconds:.0f} s"
+    return f"{n} observations are more than the {MOST_EXACT} with which an exact model still predicts fast"
+
+
+def _default_inducing(atoms: int) -> int:
+    return int(np.clip(atoms / 6, min(atoms, 300), 2000))
+
+
+def _exact_cost(
+    frames: Sequence[Frame], features: int, n: int, speed: float
+) -> tuple[float, float]:
+    sizes = np.array([len(f.structure) for f in frames], dtype=float)
+    directions = 3.0 * np.sum(sizes**2) * features
+    products = 3.0 * features * np.sum(sizes) * np.sum(3.0 * sizes**2)
+    flops = 2.0 * products + n**3 / 3.0
+    return 8.0 * (3.0 * n**2 + 1.2 * directions), OVERHEAD * flops / speed
+
+
+def _sparse_cost(kernel, atoms, neighbours, features, n, m, speed) -> tuple[float, float]:
+    jacobian = 3.0 * neighbours * features  # numbers per atom
+    flops = 2.0 * atoms * jacobian * m + 3.0 * n * m**2 + 10.0 * m**3
+    batch = 128.0 * (3.0 * jacobian + 9.0 * neighbours * min(m, 512) + 6.0 * m)
+    vectors = min(atoms, 20000) * features
+    return 8.0 * (2.0 * batch + 12.0 * m**2 + vectors) + 3e8, OVERHEAD * flops / speed
+
+
+def _mean_neighbours(frames: Sequence[Frame], reach: float) -> float:
+    step = max(1, len(frames) // SAMPLED)
+    some = [f.structure for f in frames[::step]]
+    pairs = sum(len(find_pairs(s, reach).centres) for s in some)
+    return max(1.0, pairs / sum(len(s) for s in some))
+
+
+def _flops_per_second() -> float:
+    """Speed of a matrix product of the size that a fit makes."""
+    a, b = np.ones((1000, 400)), np.ones((400, 500))
+    a @ b
+    start = time.perf_counter()
+    for _ in range(3):
+        a @ b
+    return 3 * 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (time.perf_counter() - start)

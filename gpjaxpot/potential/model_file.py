@@ -1,0 +1,196 @@
+"""The model file: one safetensors file, arrays and a JSON header; loading it runs no code."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from gpjaxpot.covariance.features import Environments
+from gpjaxpot.errors import InputError
+from gpjaxpot.gp.exact import ExactPosterior
+from gpjaxpot.gp.noise import Noise
+from gpjaxpot.gp.sparse import SparsePosterior
+from gpjaxpot.linalg.cholesky import Cholesky
+from gpjaxpot.potential.exact_model import ExactModel
+from gpjaxpot.potential.kernel_spec import from_spec
+from gpjaxpot.potential.potential import Potential
+from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.structures.files import atomic_write
+from gpjaxpot.structures.reference import EnergyReference
+from gpjaxpot.structures.structure import Structure
+
+FORMAT = 1
+MAGIC = "gpjaxpot"
+HEADER = "gpjaxpot"
+# A header of more than this many bytes is no model's.
+LARGEST_HEADER = 100_000_000
+
+
+def save(potential: Potential, path: str | Path) -> None:
+    """Write `potential` to `path`, whole or not at all.
+
+    Raises:
+        InputError: if its kernel is a function of the user's own, or the place cannot be written.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    record = potential.summary()
+    if record.get("kernel") is None:
+        raise InputError(
+            "a model with a FunctionKernel cannot be stored: a model file holds no code; keep the script that "
+            "fits it"
+        )
+    arrays = {
+        name: np.ascontiguousarray(np.asarray(a)) for name, a in _arrays(potential.model).items()
+    }
+    arrays["centres.values"] = np.asarray(potential.centres.values)
+    noise = potential.noise
+    header = {
+        "magic": MAGIC,
+        "format": FORMAT,
+        "record": record,
+        "noise": {
+            "energy_exponent": noise.energy_exponent,
+            "isolated_energy": noise.isolated_energy,
+            "groups": [[name, [list(p) for p in levels]] for name, levels in noise.groups],
+        },
+        "sha256": {name: _hash(a) for name, a in arrays.items()},
+    }
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path, "wb") as handle:
+        handle.write(to_bytes(arrays, {HEADER: text}))
+
+
+def load(path: str | Path) -> Potential:
+    """Read a potential.
+
+    Raises:
+        InputError: if the file cannot be read, is damaged, is no model, or is of a newer format.
+    """
+    header, arrays = _read(Path(path))
+    try:
+        return _assemble(header, arrays)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise InputError(f"{path}: {error}") from error
+        raise InputError(
+            f"{path} is damaged: its parts do not fit together ({error}); copy it again or refit"
+        ) from error
+
+
+def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
+    if isinstance(model, SparseModel):
+        p = model.posterior
+        out = {
+            "species": model.inducing.species,
+            "weights": p.weights,
+            "whitening": p.whitening,
+            "factor": p.factor,
+            "log_marginal_likelihood": p.log_marginal_likelihood,
+        }
+        return out | {f"features.{i}": f for i, f in enumerate(model.inducing.features)}
+    sizes = np.array([len(s) for s in model.structures])
+    return {
+        "sizes": sizes,
+        "positions": np.concatenate([s.positions for s in model.structures]),
+        "numbers": np.concatenate([s.numbers for s in model.structures]),
+        "cells": np.stack([s.cell for s in model.structures]),
+        "pbc": np.array([s.pbc for s in model.structures], dtype=np.uint8),
+        "counts": np.array([len(p) for p in model.places]),
+        "places": np.concatenate(model.places),
+        "lower": model.posterior.cholesky.lower,
+        "jitter": np.array(model.posterior.cholesky.jitter),
+        "coefficients": model.posterior.coefficients,
+        "targets": model.posterior.targets,
+    }
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    from safetensors import SafetensorError, safe_open
+
+    broken = f"{path} is damaged or no gpjaxpot model"
+    try:
+        if not 8 < os.path.getsize(path):
+            raise InputError(f"{broken}: it is too short; copy it again or refit")
+        with open(path, "rb") as raw:
+            if int.from_bytes(raw.read(8), "little") > LARGEST_HEADER:
+                raise InputError(f"{broken}: its header is too large; copy it again or refit")
+        with safe_open(path, framework="np") as stored:
+            metadata = stored.metadata() or {}
+            header = json.loads(metadata.get(HEADER, "null"))
+            if not isinstance(header, dict) or header.get("magic") != MAGIC:
+                raise InputError(f"{path} is a safetensors file, but no gpjaxpot model")
+            if header.get("format", 0) > FORMAT:
+                raise InputError(
+                    f"{path} has model format {header['format']}, this gpjaxpot reads up to {FORMAT}: "
+                    "install a newer gpjaxpot"
+                )
+            arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise InputError(f"there is no model file {path}: check the name") from error
+        raise InputError(f"{broken} ({error}); copy it again or refit") from error
+    for name, digest in header.get("sha256", {}).items():
+        if name not in arrays or _hash(arrays[name]) != digest:
+            raise InputError(
+                f"{broken}: the array {name!r} has changed since it was written; copy it again or refit"
+            )
+    return header, arrays
+
+
+def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potential:
+    record = header["record"]
+    kernel = from_spec(record["kernel"])
+    if record["method"] == "sparse":
+        model: SparseModel | ExactModel = _sparse(arrays, len(kernel.terms))
+    else:
+        model = _exact(arrays)
+    levels, more = record["noise"], header["noise"]
+    groups = tuple((g, tuple((n, float(v)) for n, v in of)) for g, of in more["groups"])
+    noise = Noise(
+        levels["energy"], levels["forces"], levels["stress"],
+        float(more["energy_exponent"]), float(more["isolated_energy"]), groups,
+    )  # fmt: skip
+    ref = record["reference"]
+    reference = EnergyReference(
+        tuple(ref["numbers"]), np.array(ref["values"], dtype=float), ref["origin"], ref["note"]
+    )
+    centres = model.centres(kernel)
+    # Weights of a draw from the posterior differ from the mean's.
+    centres = eqx.tree_at(lambda c: c.values, centres, jnp.asarray(arrays["centres.values"]))
+    return Potential(kernel, model, centres, reference, noise, record)
+
+
+def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:
+    features = tuple(jnp.asarray(arrays[f"features.{i}"]) for i in range(n_terms))
+    names = ("weights", "whitening", "factor", "log_marginal_likelihood")
+    posterior = SparsePosterior(*(jnp.asarray(arrays[n]) for n in names))
+    return SparseModel(Environments(features, jnp.asarray(arrays["species"])), posterior)
+
+
+def _exact(arrays: dict[str, np.ndarray]) -> ExactModel:
+    sizes = arrays["sizes"]
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    structures = tuple(
+        Structure(
+            arrays["positions"][a:b], arrays["numbers"][a:b], arrays["cells"][k],
+            tuple(bool(x) for x in arrays["pbc"][k]),
+        )
+        for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+    )  # fmt: skip
+    places = tuple(np.split(arrays["places"], np.cumsum(arrays["counts"])[:-1]))
+    cholesky = Cholesky(jnp.asarray(arrays["lower"]), float(arrays["jitter"]))
+    posterior = ExactPosterior(
+        cholesky, jnp.asarray(arrays["coefficients"]), jnp.asarray(arrays["targets"])
+    )
+    return ExactModel(structures, places, posterior)
+
+
+def _hash(array: np.ndarray) -> str:
+    text = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(text + np.ascontiguousarray(array).tobytes()).hexdigest()

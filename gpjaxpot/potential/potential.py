@@ -1,0 +1,206 @@
+"""The trained potential: predictions with their uncertainty, joint posteriors, samples."""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from gpjaxpot.errors import InputError
+from gpjaxpot.gp.noise import Noise
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.exact_model import ExactModel
+from gpjaxpot.potential.joint import Joint, joint_posterior
+from gpjaxpot.potential.prediction import Prediction
+from gpjaxpot.potential.predictor import Centres, Neighbours, evaluate
+from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.potential.spreads import spreads
+from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.reference import EnergyReference
+from gpjaxpot.structures.structure import Structure
+
+DTYPES = ("float64", "float32")
+
+
+class Potential(eqx.Module):
+    """Energy of atoms as a Gaussian process, conditioned on a training set.
+
+    The posterior is conditional on the energies per species (`reference`) and on the kernel's
+    hyperparameters: their own uncertainty is no part of the spreads.
+    """
+
+    kernel: EnergyKernel
+    model: SparseModel | ExactModel
+    centres: Centres
+    reference: EnergyReference
+    noise: Noise
+    record: dict[str, Any] = eqx.field(static=True)
+    """Plain JSON: settings, choices, counts, versions, fingerprint."""
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers that the potential knows, ascending."""
+        return self.kernel.species
+
+    @property
+    def cutoff(self) -> float:
+        """Distance (Å) beyond which atoms do not see each other."""
+        return self.kernel.reach
+
+    def predict(
+        self,
+        structures: Any,
+        *,
+        uncertainty: bool = False,
+        covariance: bool = False,
+        dtype: str = "float64",
+        neighbours: Neighbours | None = None,
+    ) -> Any:
+        """Predict one structure (`Structure`, `Frame` or `ase.Atoms`), or a list of them.
+
+        Args:
+            structures: what to predict; a list gives a list of `Prediction`.
+            uncertainty: also the standard deviations of everything.
+            covariance: also the 3 × 3 epistemic covariance of the force on each atom.
+            dtype: "float64" or "float32"; spreads are always made in float64.
+            neighbours: neighbour lists kept between calls, as in molecular dynamics.
+
+        Raises:
+            InputError: for species that the potential does not know, or a wrong dtype.
+        """
+        _need_float64()
+        if dtype not in DTYPES:
+            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        finder = Neighbours(self.kernel) if neighbours is None else neighbours
+        if isinstance(structures, (list, tuple)):
+            return [
+                self.predict(
+                    s, uncertainty=uncertainty, covariance=covariance, dtype=dtype, neighbours=finder
+                )
+                for s in structures
+            ]
+        structure = as_structure(structures)
+        batch = finder.batch(structure)
+        kernel, centres, shown = self.kernel, self.centres, batch
+        if dtype == "float32":
+            kernel, centres, shown = single((kernel, centres, batch))
+        mean = evaluate(kernel, centres, shown)
+        n, volume = len(structure), structure.volume
+        own = np.array([self._reference_of(int(z)) for z in structure.numbers])
+        energies = np.asarray(mean.energies, dtype=np.float64)[:n] + own
+        fields: dict[str, Any] = {
+            "energy": float(np.sum(energies)),
+            "energies": energies,
+            "forces": np.asarray(mean.forces, dtype=np.float64)[:, :n].T.copy(),
+            "stress": None
+            if volume is None
+            else np.asarray(mean.virial, dtype=np.float64)[:, 0] / volume,
+        }
+        if uncertainty or covariance:
+            found = spreads(self.kernel, self.model, batch, structure)
+            fields |= found if covariance else {k: v for k, v in found.items() if "covariance" not in k}
+            fields |= self._aleatoric(n, volume is not None)
+        return Prediction(**fields)
+
+    def joint(self, structures: Any) -> Joint:
+        """Joint posterior of [E | forces | stress] of a structure, or of several, one after the other.
+
+        The stress is part of it for structures that are periodic in all three directions.  Memory grows
+        with the square of the number of components.
+        """
+        _need_float64()
+        several = structures if isinstance(structures, (list, tuple)) else [structures]
+        listed = [as_structure(s) for s in several]
+        means = []
+        for structure in listed:
+            p = self.predict(structure)
+            parts = [np.array([p.energy]), p.forces.reshape(-1)]
+            means.append(np.concatenate(parts if p.stress is None else [*parts, p.stress]))
+        covariance = joint_posterior(self.kernel, self.model, listed)
+        return Joint(np.concatenate(means), covariance)
+
+    def sample(self, key: PRNGKeyArray | Array) -> "Potential":
+        """Draw a potential from the posterior: a function with forces, for dynamics or phonons.
+
+        Of a sparse posterior only; the part of the prior that the inducing environments do not reach is
+        left at its mean, so that draws scatter less than `epistemic_std` far from all data.
+
+        Raises:
+            InputError: for an exact posterior, of which `joint(...).sample` draws values.
+        """
+        if not isinstance(self.model, SparseModel):
+            raise InputError(
+                "a potential is drawn from a sparse posterior only; of an exact one draw values by "
+                "joint(structure).sample(key, n)"
+            )
+        posterior = self.model.posterior
+        noise = jax.random.normal(key, (posterior.factor.shape[1],))
+        centres = self.model.with_weights(posterior.weights + posterior.factor @ noise)
+        return eqx.tree_at(lambda p: p.centres, self, centres)
+
+    @property
+    def log_marginal_likelihood(self) -> float:
+        """Log evidence of the training labels."""
+        return float(self.model.posterior.log_marginal_likelihood)
+
+    def summary(self) -> dict[str, Any]:
+        """Say what the potential is: plain JSON."""
+        return dict(self.record)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file: safetensors with a JSON header, no code."""
+        from gpjaxpot.potential.model_file import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> "Potential":
+        """Read a model file."""
+        from gpjaxpot.potential.model_file import load
+
+        return load(path)
+
+    def _reference_of(self, number: int) -> float:
+        return float(self.reference.values[self.reference.numbers.index(number)])
+
+    def _aleatoric(self, n: int, stress: bool) -> dict[str, Any]:
+        energy, forces = self.noise.predicted("energy", n), self.noise.predicted("forces", n)
+        level = self.noise.predicted("stress", n)
+        return {
+            "energy_aleatoric_std": energy,
+            "forces_aleatoric_std": None if forces is None else np.full((n, 3), forces),
+            "stress_aleatoric_std": np.full(6, level) if stress and level is not None else None,
+        }
+
+
+def as_structure(given: Any) -> Structure:
+    """Return the `Structure` in a `Structure`, a `Frame` or `ase.Atoms`.
+
+    Raises:
+        InputError: for anything else.
+    """
+    if isinstance(given, Structure):
+        return given
+    if isinstance(given, Frame):
+        return given.structure
+    if hasattr(given, "positions") and hasattr(given, "pbc"):
+        return Structure.from_ase(given)
+    raise InputError(f"expected a Structure, a Frame or ase.Atoms, got {type(given).__name__}")
+
+
+def single(tree: Any) -> Any:
+    """Cast all float64 arrays of a tree to float32."""
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float32) if eqx.is_array(x) and x.dtype == jnp.float64 else x, tree
+    )
+
+
+def _need_float64() -> None:
+    if not jax.config.read("jax_enable_x64"):
+        raise InputError(
+            "gpjaxpot needs float64: call jax.config.update('jax_enable_x64', True) first "
+            "(the gpjaxpot command does); predict(..., dtype='float32') then computes in float32"
+        )

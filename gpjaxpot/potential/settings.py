@@ -1,0 +1,220 @@
+"""Settings of a fit: the keys of the configuration file, their defaults and their checks."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gpjaxpot.errors import InputError, did_you_mean
+
+Auto = Literal["auto"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class DescriptorSettings(_Part):
+    """One SOAP descriptor; several may be given, each with the kernel of the model."""
+
+    type: Literal["soap"] = Field("soap", description="kind of descriptor")
+    cutoff: Auto | float = Field("auto", description="radius in Å at which neighbours have faded out")
+    n_max: int = Field(8, ge=1, description="radial functions for each species")
+    l_max: int = Field(6, ge=0, description="highest angular momentum")
+    sigma: Auto | float = Field("auto", description="width in Å of the Gaussian that stands for an atom")
+    cutoff_width: float = Field(1.0, gt=0, description="length in Å over which neighbours fade out")
+    radial_scale: float | None = Field(
+        None, gt=0, description="r0 in Å of the weight 1/(1 + (r/r0)^m); leave out for none"
+    )
+    radial_exponent: float = Field(4.0, gt=0, description="m of that weight")
+
+
+class KernelSettings(_Part):
+    """Kernel on the unit-length SOAP vectors."""
+
+    type: Literal["dot_power", "squared_exponential", "matern52"] = Field(
+        "dot_power", description="dot_power, squared_exponential or matern52"
+    )
+    zeta: float = Field(4.0, description="power of dot_power: 1, or any number of at least 2")
+    length_scale: float = Field(1.0, gt=0, description="of the other two, in units of unit vectors")
+    variance: Auto | float = Field(
+        "auto", description="signal variance in eV² of a local energy; auto: by the evidence"
+    )
+
+
+class GroupNoise(_Part):
+    """Noise levels of one group (config_type) of structures."""
+
+    energy: float | None = Field(None, gt=0)
+    forces: float | None = Field(None, gt=0)
+    stress: float | None = Field(None, gt=0)
+
+
+class NoiseSettings(_Part):
+    """Standard deviations of the labels; auto: by the evidence."""
+
+    energy: Auto | float = Field(
+        0.01, description="eV: σ of a total energy is this times N^p; auto lets energies go for forces"
+    )
+    energy_exponent: float = Field(0.5, ge=0, le=1, description="p of that law")
+    forces: Auto | float = Field("auto", description="eV/Å, one component")
+    stress: Auto | float = Field("auto", description="eV/Å³, one component")
+    isolated_energy: float = Field(1e-4, gt=0, description="eV, for isolated atoms")
+    groups: dict[str, GroupNoise] = Field(
+        default_factory=dict, description="levels of single groups: [noise.groups.NAME]"
+    )
+
+
+class ModelSettings(_Part):
+    """Exact or sparse posterior, and what it may cost."""
+
+    method: Literal["auto", "exact", "sparse"] = Field("auto", description="auto, exact or sparse")
+    n_inducing: Auto | int = Field("auto", description="inducing environments of the sparse model")
+    selection: Literal["leverage", "cur", "farthest"] = Field(
+        "leverage", description="how they are chosen: leverage, cur or farthest"
+    )
+    memory: Auto | float = Field("auto", description="GB that a fit may use; auto: half of what is free")
+    time: float = Field(600.0, gt=0, description="seconds that a fit may take")
+
+
+class TrainSettings(_Part):
+    """Which labels are trained on."""
+
+    energies: bool = Field(True, description="train on energies")
+    forces: bool = Field(True, description="train on forces")
+    stress: bool = Field(True, description="train on stresses, where there are any")
+    seed: int = Field(0, ge=0, description="of every random choice")
+
+
+class Settings(_Part):
+    """All settings of a fit."""
+
+    descriptor: list[DescriptorSettings] = Field(
+        default_factory=lambda: [DescriptorSettings()], min_length=1
+    )
+    kernel: KernelSettings = Field(default_factory=KernelSettings)
+    noise: NoiseSettings = Field(default_factory=NoiseSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    train: TrainSettings = Field(default_factory=TrainSettings)
+    energy_per_species: dict[str, float] = Field(default_factory=dict)
+
+
+def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Read a TOML file and apply ``key=value`` overrides (dotted keys; `descriptor.0.n_max=6` or, for the
+    first descriptor, `descriptor.n_max=6`).
+
+    Raises:
+        InputError: for a file that cannot be read, is not TOML, or holds an unknown key or a bad value.
+    """
+    data: dict[str, Any] = {}
+    where = "--set"
+    if path is not None:
+        where = str(path)
+        try:
+            data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not TOML: {error}; see `gpjaxpot template`") from error
+    if isinstance(data.get("descriptor"), dict):
+        data["descriptor"] = [data["descriptor"]]
+    for override in overrides:
+        _override(data, override)
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise InputError(_explain(error, where)) from error
+
+
+def _override(data: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    names = [part for part in key.strip().split(".") if part]
+    if not equals or not names:
+        raise InputError(f"--set wants key=value, got {text!r}; keys: see `gpjaxpot template`")
+    if names[0] == "descriptor":
+        place = int(names.pop(1)) if len(names) > 1 and names[1].isdigit() else 0
+        listed = data.setdefault("descriptor", [{}])
+        if place >= len(listed):
+            raise InputError(f"--set {text}: there are {len(listed)} descriptors, numbered from 0")
+        target, names = listed[place], names[1:]
+    else:
+        target = data
+    for name in names[:-1]:
+        target = target.setdefault(name, {})
+        if not isinstance(target, dict):
+            raise InputError(f"--set {text}: {name} holds a value, not keys")
+    if not names:
+        raise InputError(f"--set {text}: name a key of the descriptor, e.g. descriptor.cutoff=5.0")
+    target[names[-1]] = _value(value.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return text  # a bare word: method=sparse
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    lines = []
+    for problem in error.errors():
+        place = [p for p in problem["loc"] if p not in {"literal['auto']", "float", "int"}]
+        name = ".".join(str(p) for p in place)
+        if problem["type"] == "extra_forbidden":
+            known = _known(place[:-1])
+            hint = did_you_mean(str(place[-1]), known)
+            lines.append(f"unknown key {name}{hint}; known there: {', '.join(known)}")
+        else:
+            line = f"{name}: {problem['msg'].lower()}, got {problem['input']!r}"
+            if not any(x.startswith(f"{name}: ") for x in lines):
+                lines.append(line)
+    return f"{where}: " + "; ".join(lines) + ". See `gpjaxpot template` for all keys."
+
+
+def _known(place: Sequence[Any]) -> list[str]:
+    model: Any = Settings
+    for part in place:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        if field is None:
+            return []
+        model = {"descriptor": DescriptorSettings, "groups": GroupNoise}.get(part, field.annotation)
+        if not hasattr(model, "model_fields"):
+            return []
+    return list(model.model_fields)
+
+
+def template_text() -> str:
+    """Return a commented TOML text of every key with its default."""
+    lines = ["# gpjaxpot: every key with its default. Leave out what you do not want to set."]
+    for name, part in (
+        ("[[descriptor]]", DescriptorSettings),
+        ("[kernel]", KernelSettings),
+        ("[noise]", NoiseSettings),
+        ("[model]", ModelSettings),
+        ("[train]", TrainSettings),
+    ):
+        lines += ["", name, f"# {(part.__doc__ or '').strip()}"]
+        for key, field in part.model_fields.items():
+            default = field.get_default(call_default_factory=True)
+            if isinstance(default, dict):
+                lines.append(f"# {field.description}")
+                continue
+            text = "" if default is None else _toml(default)
+            prefix = "# " if default is None else ""
+            lines.append(f"{prefix}{key} = {text}".rstrip().ljust(32) + f"# {field.description}")
+    lines += [
+        "",
+        "[energy_per_species]",
+        '# Energies in eV taken off before the fit, e.g. Si = -0.8; default: isolated atoms, else least squares',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)

@@ -1,0 +1,49 @@
+"""A sparse posterior together with the environments that it lives on."""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gpjaxpot.covariance.features import Environments, environments
+from gpjaxpot.covariance.rows import inducing_rows
+from gpjaxpot.gp.sparse import SparsePosterior
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.cross import Cross
+from gpjaxpot.potential.predictor import Centres
+from gpjaxpot.structures.batch import Batch
+
+
+class SparseModel(eqx.Module):
+    """Inducing environments and the posterior of the function there."""
+
+    inducing: Environments
+    posterior: SparsePosterior
+
+    def centres(self, kernel: EnergyKernel) -> Centres:
+        """Inducing environments with the posterior mean weights."""
+        del kernel
+        return self.with_weights(self.posterior.weights)
+
+    def with_weights(self, weights: Float[Array, " inducing"]) -> Centres:
+        """Inducing environments with other weights, such as a draw from the posterior."""
+        return Centres(self.inducing.features, self.inducing.species, weights)
+
+    def cross(self, kernel: EnergyKernel, batch: Batch) -> Cross:
+        """Prior covariances of everything in a one-structure batch with the inducing variables."""
+        rows = inducing_rows(kernel, batch, self.inducing)
+        return Cross(
+            rows.energy,
+            local_cross(kernel, batch, self.inducing),
+            jnp.moveaxis(rows.forces, 0, 1),
+            rows.stress[:, 0],
+        )
+
+
+@eqx.filter_jit
+def local_cross(
+    kernel: EnergyKernel, batch: Batch, others: Environments
+) -> Float[Array, "atoms others"]:
+    """Prior covariances of the local energies of a batch with those of `others`."""
+    here = environments(kernel, batch)
+    gram = kernel.gram(here.features, others.features, here.species, others.species)
+    return gram * batch.atom_mask[:, None]

@@ -1,0 +1,71 @@
+"""Posterior standard deviations of everything that is predicted for one structure."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.cross import prior
+from gpjaxpot.potential.exact_model import ExactModel
+from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.structures.batch import Batch
+from gpjaxpot.structures.structure import Structure
+
+# Variances are differences of larger numbers: below this share of a local energy's prior variance (per Å²
+# for forces, …) they are zero, and further below zero than the second share, something is wrong.
+ROUND_OFF = 1e-14
+INDEFINITE = 1e-6
+
+
+def spreads(
+    kernel: EnergyKernel, model: SparseModel | ExactModel, batch: Batch, structure: Structure
+) -> dict[str, Any]:
+    """Epistemic fields of a `Prediction`, and the 3 × 3 covariances of the forces.
+
+    Raises:
+        ArithmeticError: if a variance is negative beyond round-off.
+    """
+    n = len(structure)
+    before = prior(kernel, batch)
+    cross = model.cross(kernel, batch)
+    width = cross.energy.shape[1]
+    scale = float(jnp.max(before.energies[:n]))
+    # One product for all rows: energy, per-atom energies, forces, stress.
+    rows = [cross.energy, cross.energies[:n], cross.forces[:n].reshape(3 * n, width)]
+    periodic = structure.volume is not None
+    if periodic:
+        rows.append(cross.stress)
+    known, left = model.posterior.halves(jnp.concatenate(rows))
+    change = np.asarray(jnp.sum(left**2, axis=1) - jnp.sum(known**2, axis=1))
+    first, last = 1 + n, 1 + n + 3 * n
+    known3, left3 = known[first:last].reshape(n, 3, -1), left[first:last].reshape(n, 3, -1)
+    forces = np.asarray(
+        before.forces[:n]
+        - jnp.einsum("axr,ayr->axy", known3, known3)
+        + jnp.einsum("axr,ayr->axy", left3, left3)
+    )
+    diagonal = np.diagonal(forces, axis1=1, axis2=2)
+    found = {
+        "energy_epistemic_std": float(
+            _root(np.asarray(before.energy) + change[0], scale * n**2, "the energy")
+        ),
+        "energies_epistemic_std": _root(
+            np.asarray(before.energies[:n]) + change[1:first], scale, "a local energy"
+        ),
+        "forces_epistemic_std": _root(diagonal, scale, "a force"),
+        "forces_covariance": forces,
+    }
+    if periodic:
+        stress = np.asarray(before.stress) + change[last:]
+        found["stress_epistemic_std"] = _root(stress, scale * n**2 / structure.volume**2, "the stress")
+    return found
+
+
+def _root(variance: np.ndarray, scale: float, name: str) -> np.ndarray:
+    if np.min(variance) < -INDEFINITE * scale:
+        raise ArithmeticError(
+            f"the posterior variance of {name} is {np.min(variance):.3g}, below zero by more than round-off: the "
+            "model's matrices are too ill-conditioned; refit with more noise or fewer inducing environments"
+        )
+    return np.sqrt(np.where(variance > ROUND_OFF * scale, variance, 0.0))

@@ -1,0 +1,184 @@
+"""Structures and labels in from files, predictions out to one."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpjaxpot.errors import InputError, did_you_mean
+from gpjaxpot.structures.extxyz_text import format_frame
+from gpjaxpot.structures.files import atomic_write
+from gpjaxpot.structures.keys import check_named, find_labels
+from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.sources import Index, raw_frames
+from gpjaxpot.structures.structure import Structure
+from gpjaxpot.structures.summary import ReadSummary, Tally
+
+_OUTPUTS = ("energy", "forces", "stress", "energies")
+_PER_ATOM = {"forces", "energies"}
+_DEVIATIONS = {
+    "uncertainty": "std",
+    "uncertainty_epistemic": "epistemic_std",
+    "uncertainty_aleatoric": "aleatoric_std",
+}
+
+
+def read(
+    *paths: str | os.PathLike[str],
+    index: Index = ":",
+    keys: Mapping[str, str] | None = None,
+    labels_required: bool = True,
+) -> list[Frame]:
+    """Read structures with their labels from files of any format that ASE reads.
+
+    Units are eV, eV/Å and eV/Å³ (positive is tension). A missing label is absent, never 0.
+    The keys looked for are told at `gpjaxpot.structures.keys.find_labels`; a key `dft_energy`
+    is used only when named: ``keys={"energy": "dft_energy"}``. A stress is left out where a
+    structure is not periodic in all three directions.
+
+    Args:
+        paths: one file or several; their frames are joined in this order.
+        index: which frames of each file, as for `ase.io.read`.
+        keys: names for energy, forces, stress, virial and group, where they are not standard.
+        labels_required: whether files without any label are refused.
+
+    Raises:
+        InputError: naming file, frame and remedy, for anything that cannot be read or used.
+    """
+    return read_with_summary(*paths, index=index, keys=keys, labels_required=labels_required)[0]
+
+
+def read_with_summary(
+    *paths: str | os.PathLike[str],
+    index: Index = ":",
+    keys: Mapping[str, str] | None = None,
+    labels_required: bool = True,
+) -> tuple[list[Frame], ReadSummary]:
+    """Do what `read` does, and return what was found beside the frames."""
+    if not paths:
+        raise InputError("no file to read: give at least one path")
+    named = check_named(keys)
+    tally = Tally()
+    frames = []
+    for path in paths:
+        for raw in raw_frames(path, index):
+            found = find_labels(raw, named)
+            tally.add(raw, found)
+            frames.append(Frame(raw.structure, found.labels, found.group, raw.source))
+    names = [os.fspath(path) for path in paths]
+    if labels_required:
+        _check_named_found(named, tally, names)
+        if all(frame.labels.empty for frame in frames):
+            raise _no_labels(tally, names, len(frames))
+    return frames, tally.summary(names, frames)
+
+
+def write_predictions(
+    path: str | os.PathLike[str],
+    structures: Sequence[Any],
+    predictions: Sequence[Any],
+    prefix: str = "GPJ_",
+) -> None:
+    """Write structures with predictions as extended XYZ, with all digits, whole or not at all.
+
+    Keys are `GPJ_energy` (eV), `GPJ_forces` (eV/Å), `GPJ_stress` (eV/Å³, Voigt xx yy zz yz xz
+    xy) and `GPJ_energies`, each with `…_uncertainty`, `…_uncertainty_epistemic` and
+    `…_uncertainty_aleatoric` (one standard deviation, same unit and shape) where the
+    prediction has them. Labels the structures came with are kept as `REF_energy`,
+    `REF_forces` and `REF_stress`, so that the file can be read again.
+
+    Args:
+        path: file to write.
+        structures: `Frame`, `Structure` or `ase.Atoms`.
+        predictions: one for each structure, with the fields of
+            `gpjaxpot.potential.Prediction`.
+        prefix: of the keys of predictions; not "REF_".
+
+    Raises:
+        InputError: if the numbers differ, a shape is wrong or the file cannot be written.
+    """
+    if len(structures) != len(predictions):
+        raise InputError(f"{len(structures)} structures but {len(predictions)} predictions")
+    if prefix in {"", "REF_"}:
+        raise InputError(f"prefix '{prefix}' would make predictions look like labels: choose GPJ_")
+    with atomic_write(path) as out:
+        for item, prediction in zip(structures, predictions, strict=True):
+            frame = _as_frame(item)
+            info, columns = _label_values(frame)
+            _add_prediction(info, columns, prediction, prefix, len(frame.structure))
+            out.write(format_frame(frame.structure, info, columns))
+
+
+def _as_frame(item: Any) -> Frame:
+    if isinstance(item, Frame):
+        return item
+    return Frame(item if isinstance(item, Structure) else Structure.from_ase(item))
+
+
+def _label_values(frame: Frame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    labels = frame.labels
+    info = {
+        "config_type": frame.group,
+        "REF_energy": labels.energy,
+        "REF_stress": labels.stress,
+        "energy_sigma": labels.energy_sigma,
+        "force_sigma": labels.forces_sigma,
+        "stress_sigma": labels.stress_sigma,
+    }
+    columns = {} if labels.forces is None else {"REF_forces": labels.forces}
+    return {key: value for key, value in info.items() if value is not None}, columns
+
+
+def _add_prediction(
+    info: dict[str, Any],
+    columns: dict[str, np.ndarray],
+    prediction: Any,
+    prefix: str,
+    n_atoms: int,
+) -> None:
+    shapes = {"energy": (), "forces": (n_atoms, 3), "stress": (6,), "energies": (n_atoms,)}
+    for output in _OUTPUTS:
+        fields = {output: output}
+        fields |= {f"{output}_{name}": f"{output}_{field}" for name, field in _DEVIATIONS.items()}
+        for key, field in fields.items():
+            value = getattr(prediction, field, None)
+            if value is None:
+                continue
+            array = np.asarray(value, dtype=np.float64)
+            if array.shape != shapes[output]:
+                raise InputError(
+                    f"prediction.{field} has shape {array.shape}, expected {shapes[output]}"
+                )
+            target = columns if output in _PER_ATOM else info
+            target[prefix + key] = array
+
+
+def _check_named_found(named: Mapping[str, str], tally: Tally, names: list[str]) -> None:
+    for label, key in named.items():
+        if key not in tally.seen:
+            raise InputError(
+                f"no structure of {', '.join(names)} has the key '{key}' named for {label}"
+                f"{did_you_mean(key, tally.seen)}; keys found: {', '.join(tally.seen) or 'none'}"
+            )
+
+
+def _no_labels(tally: Tally, names: list[str], n: int) -> InputError:
+    likely = tally.label_like()
+    found = ", ".join(tally.seen) or "none besides species and positions"
+    message = (
+        f"{', '.join(names)}: {n} structures, none with an energy, forces or a stress to learn "
+        f"from. Keys found: {found}."
+    )
+    guesses = {}
+    for label, word in (("energy", "energ"), ("forces", "forc"), ("stress", "stress")):
+        match = next((key for key in likely if word in key.lower()), None)
+        if match:
+            guesses[label] = match
+    if guesses:
+        meant = ", ".join(f"{key} for {label}" for label, key in guesses.items())
+        return InputError(f"{message} Did you mean {meant}? Then name them: keys={guesses}")
+    return InputError(
+        f"{message} Write labels under energy, forces, stress (or REF_energy, …), or name "
+        "their keys: keys={'energy': 'my_energy'}"
+    )

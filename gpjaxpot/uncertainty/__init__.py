@@ -1,0 +1,53 @@
+"""Scores that say how far a predicted standard deviation can be trusted."""
+
+from gpjaxpot.uncertainty.scores import (
+    LEVELS,
+    auroc_top5,
+    binned_rmse,
+    coverage,
+    crps,
+    crps_ensemble,
+    ece,
+    ece_from_pit,
+    ence,
+    ks_from_pit,
+    miscalibration_area,
+    miscalibration_area_from_pit,
+    nll,
+    pearson,
+    pit,
+    sharpness,
+    spearman,
+    z_variance,
+)
+from gpjaxpot.uncertainty.vector_scores import (
+    mahalanobis_coverage,
+    mahalanobis_squared,
+    vector_nll,
+    vector_pit,
+)
+
+__all__ = [
+    "LEVELS",
+    "auroc_top5",
+    "binned_rmse",
+    "coverage",
+    "crps",
+    "crps_ensemble",
+    "ece",
+    "ece_from_pit",
+    "ence",
+    "ks_from_pit",
+    "mahalanobis_coverage",
+    "mahalanobis_squared",
+    "miscalibration_area",
+    "miscalibration_area_from_pit",
+    "nll",
+    "pearson",
+    "pit",
+    "sharpness",
+    "spearman",
+    "vector_nll",
+    "vector_pit",
+    "z_variance",
+]

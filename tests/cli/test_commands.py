@@ -1,0 +1,244 @@
+"""What each command prints and writes, on real silicon."""
+
+import json
+import re
+import tomllib
+
+import numpy as np
+import pytest
+from ase.io import read as ase_read
+
+from tests.cli.helpers import SMALL, finish, run, snapshot, start
+
+COMMANDS = ("demo", "check", "estimate", "fit", "evaluate", "predict", "info", "template")
+
+
+def widest(text):
+    return max(map(len, text.splitlines()))
+
+
+def test_help_names_all_commands_and_each_help_has_an_example():
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command in result.stdout
+        helped = run(command, "--help")
+        assert helped.exit_code == 0
+        assert f"Example: gpjaxpot {command}" in helped.stdout
+        assert widest(helped.stdout) <= 80
+
+
+def test_version_is_that_of_the_package():
+    import gpjaxpot
+
+    assert run("--version").stdout == f"gpjaxpot {gpjaxpot.__version__}\n"
+
+
+def test_help_loads_neither_jax_nor_ase():
+    """Else it would take seconds; the command loads what it needs when it runs."""
+    program = (
+        "import sys\n"
+        "from gpjaxpot.cli.app import app\n"
+        "try: app(['fit', '--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('jax', 'ase', 'numpy', 'sklearn', 'matplotlib') if m in sys.modules])"
+    )
+    import subprocess
+    import sys
+
+    from tests.cli.helpers import ROOT
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_command_turns_float64_on(files):
+    program = (
+        "from gpjaxpot.cli.app import app\n"
+        f"try: app(['info', {str(files.model)!r}])\n"
+        "except SystemExit: pass\n"
+        "import jax.numpy as jnp; print(jnp.zeros(1).dtype)"
+    )
+    import os
+    import subprocess
+    import sys
+
+    from tests.cli.helpers import ROOT
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "JAX_ENABLE_X64": "0"},
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "float64"
+
+
+def test_check_tells_what_was_read_and_finds_real_data_sound(files):
+    result = run("check", files.train)
+    assert result.exit_code == 0
+    for words in ("8 structures", "298 atoms", "eV/Å", "These data can be fitted."):
+        assert words in result.stdout
+
+
+def test_check_reads_several_files_and_named_keys(files, tmp_path):
+    renamed = tmp_path / "renamed.xyz"
+    renamed.write_text(files.train.read_text().replace(" energy=", " total="))
+    result = run("check", renamed, files.test, "--key", "energy=total")
+    assert result.exit_code == 0
+    assert "11 structures" in result.stdout
+    assert re.search(r"energy +8 structures \(key total; eV\)", result.stdout)
+
+
+def test_estimate_gives_memory_and_time_of_the_settings(files):
+    result = run("estimate", files.train, *SMALL)
+    assert result.exit_code == 0
+    assert "sparse" in result.stdout
+    assert "30" in result.stdout
+    assert re.search(r"\d (k|M|G)B", result.stdout)
+
+
+def test_template_is_a_config_of_defaults(files, tmp_path):
+    result = run("template")
+    assert result.exit_code == 0
+    assert tomllib.loads(result.stdout)["kernel"]["zeta"] == 4.0
+    config = tmp_path / "all.toml"
+    config.write_text(result.stdout)
+    assert run("estimate", files.train, "--config", config).exit_code == 0
+
+
+def test_fit_prints_data_choices_and_errors(files):
+    for title in ("Training data", "Test data", "Findings", "Choices", "Training errors"):
+        assert f"\n{title}\n" in files.printed
+    assert "\nTest errors\n" in files.printed
+    assert re.search(r"wrote .*si\.safetensors \(.*B; the fit took .* s\)", files.printed)
+    # Everything but the paths fits 80 columns.
+    assert widest(re.sub(r".*(read|wrote) .*\n", "", files.printed)) <= 80
+    names = {path.name for path in files.model.parent.iterdir()}
+    assert names == {"train.xyz", "test.xyz", "si.safetensors"}
+
+
+def test_a_config_file_says_the_same_as_set(files, tmp_path):
+    """Same settings, same data, same seed: the same bytes, whichever way they are said."""
+    config = tmp_path / "fit.toml"
+    config.write_text(
+        "[[descriptor]]\nn_max = 3\nl_max = 2\ncutoff = 3.5\nsigma = 0.5\n"
+        "[model]\nmethod = 'sparse'\nn_inducing = 30\n"
+    )
+    model = tmp_path / "si.safetensors"
+    result = run("fit", files.train, "-o", model, "--config", config, "--seed", "0")
+    assert result.exit_code == 0
+    first, second = run("info", files.model, "--json"), run("info", model, "--json")
+    assert json.loads(first.stdout)["fingerprint"] == json.loads(second.stdout)["fingerprint"]
+
+
+def test_seed_is_that_of_the_settings(files, tmp_path):
+    model = tmp_path / "si.safetensors"
+    assert run("fit", files.train, "-o", model, "--seed", "7", *SMALL).exit_code == 0
+    assert json.loads(run("info", model, "--json").stdout)["settings"]["train"]["seed"] == 7
+
+
+def test_evaluate_prints_tables_and_writes_json(files, tmp_path):
+    out = tmp_path / "scores.json"
+    result = run("evaluate", files.model, files.test, "--json", out)
+    assert result.exit_code == 0
+    assert widest(re.sub(r".*(read|wrote|Errors) .*\n", "", result.stdout)) <= 80
+    scores = json.loads(out.read_text())
+    assert f"{scores['energy_mae_meV_per_atom']:.2f}" in result.stdout
+    assert f"{scores['forces_rmse_eV_per_A']:.4f}" in result.stdout
+    assert f"{100 * scores['uncertainty']['forces']['coverage']['0.9']:.1f} %" in result.stdout
+    assert set(scores["groups"]) == {"Surface", "Elastic"}
+    # One number of the file, worked out beside it.
+    potential = pytest.importorskip("gpjaxpot").Potential.load(files.model)
+    frames = ase_read(files.test, ":")
+    error = [np.abs(potential.predict(a).forces - a.get_forces()).ravel() for a in frames]
+    mae = np.mean(np.concatenate(error))
+    np.testing.assert_allclose(scores["forces_mae_eV_per_A"], mae, rtol=1e-9)
+
+
+def test_evaluate_without_uncertainty_leaves_it_out(files, tmp_path):
+    out = tmp_path / "scores.json"
+    words = ["evaluate", files.model, files.test, "--json", out, "--no-uncertainty", "--raw"]
+    result = run(*words)
+    assert result.exit_code == 0
+    assert json.loads(out.read_text())["uncertainty"] is None
+    assert "covers" not in result.stdout
+    assert "not calibrated" in result.stdout
+
+
+def test_predict_writes_what_the_potential_says(files, tmp_path):
+    import gpjaxpot
+
+    out = tmp_path / "predicted.xyz"
+    result = run("predict", files.model, files.test, "--output", out)
+    assert result.exit_code == 0
+    assert f"wrote  {out}" in result.stdout
+    frames = gpjaxpot.read(files.test)
+    potential = gpjaxpot.Potential.load(files.model)
+    for atoms, frame in zip(ase_read(out, ":"), frames, strict=True):
+        said = potential.predict(frame, uncertainty=True)
+        # Text with all digits; the same compiled function made both.
+        np.testing.assert_allclose(atoms.info["GPJ_energy"], said.energy, rtol=1e-12)
+        np.testing.assert_allclose(atoms.arrays["GPJ_forces"], said.forces, atol=1e-9)
+        for name in ("energy", "forces", "stress"):
+            for ending in ("", "_epistemic", "_aleatoric"):
+                key = f"GPJ_{name}_uncertainty{ending}"
+                value = atoms.info.get(key, atoms.arrays.get(key))
+                expected = getattr(said, f"{name}{ending}_std")
+                assert (value is None) == (expected is None)
+                if value is not None:
+                    np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=key)
+        assert atoms.info["REF_energy"] == frame.labels.energy
+
+
+def test_predict_takes_structures_without_labels(files, tmp_path):
+    bare, out = tmp_path / "bare.xyz", tmp_path / "out.xyz"
+    atoms = ase_read(files.test, "0")
+    atoms.calc = None
+    atoms.write(bare, columns=["symbols", "positions"])
+    result = run("predict", files.model, bare, "-o", out, "--no-uncertainty", "--raw")
+    assert result.exit_code == 0
+    assert "not calibrated" in result.stdout
+    written = ase_read(out)
+    assert "GPJ_energy" in written.info
+    assert not any("uncertainty" in key for key in [*written.info, *written.arrays])
+
+
+def test_info_tells_what_is_inside(files):
+    result = run("info", files.model)
+    assert result.exit_code == 0
+    summary = json.loads(run("info", files.model, "--json").stdout)
+    for words in ("sparse", "Choices", summary["fingerprint"]):
+        assert words in result.stdout
+    assert widest(result.stdout.replace(str(files.model), "")) <= 80
+
+
+def test_results_and_progress_go_separate_ways(files, tmp_path):
+    """As with `gpjaxpot evaluate … > table.txt`: tables on stdout, progress on stderr."""
+    status, stdout, stderr = finish(start("evaluate", files.model, files.test))
+    assert status == 0
+    assert "predicting: 3 of 3" in stderr
+    assert "predicting" not in stdout
+    assert "\x1b" not in stdout + stderr
+    assert "Warning" not in stderr
+    assert widest(re.sub(r".*(read|Errors) .*\n", "", stdout)) <= 80
+
+
+def test_a_failing_write_leaves_the_old_file(files, tmp_path, monkeypatch):
+    """The disk fills while predictions are written: the file there before is still the old one."""
+    import gpjaxpot.structures.io as io
+
+    out = tmp_path / "out.xyz"
+    out.write_text("old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(io, "format_frame", full)
+    result = run("predict", files.model, files.test, "--output", out)
+    assert result.exit_code == 2
+    assert "No space left on device" in result.stderr
+    assert snapshot(tmp_path) == {"out.xyz": b"old"}

@@ -1,0 +1,32 @@
+"""What holds for every test: float64, one compilation cache, and no accelerator taken for granted.
+
+Nothing here may import gpjaxpot while pytest starts; fixtures import it inside.
+"""
+
+import os
+from pathlib import Path
+
+# Commands and notebooks that tests start inherit both. Set before JAX is imported, as it reads
+# them then.
+_CACHE = Path(__file__).parent.parent / ".cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_CACHE))
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+# Again by the switch: a pytest plug-in may have imported JAX before the environment was set.
+jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what needs an accelerator where there is none."""
+    if not any(item.get_closest_marker("gpu") for item in items):
+        return
+    if jax.default_backend() != "cpu":
+        return
+    skip = pytest.mark.skip(reason="needs an accelerator; JAX sees only the CPU")
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)
