@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.inputs import DEFAULT_DATA
+
 FOLDER = Path(__file__).parent
 
 
@@ -16,10 +18,8 @@ def names() -> list[str]:
 def main() -> int:
     """Runs the benchmarks asked for; the exit status says whether all of them ended well."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="all where none is named: " + ", ".join(names())
-    )
-    parser.add_argument("--data", default="../shared/data", help="folder of the larger data sets")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all where none is named: " + ", ".join(names()))
+    parser.add_argument("--data", default=DEFAULT_DATA, help="folder of the larger data sets")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.names) - set(names()))
     if unknown:

@@ -2,6 +2,7 @@
 
 import os
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 # Read by the numerical libraries when they start: set before they are imported.
@@ -10,6 +11,15 @@ ONE_THREAD = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "NUMBA_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
+
+
+# What rivals of one thread each may be timed by. Processor seconds leave out the time that other
+# programs have on the core: on a machine that is shared, they are the fairer ones.
+CLOCKS: dict[str, Callable[[], float]] = {
+    "wall": time.perf_counter,
+    "processor": time.process_time,
 }
 
 
@@ -40,6 +50,14 @@ def alternate(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
         for name in order:
             seconds[name].append(rivals[name]())
     return seconds
+
+
+def ratios(rival: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
+    """How many times longer `rival` takes: of the least seconds, and of the medians."""
+    return {
+        "min": min(rival) / min(ours),
+        "median": statistics.median(rival) / statistics.median(ours),
+    }
 
 
 def per_atom(seconds: Sequence[float], atoms: int) -> dict[str, float]:

@@ -97,11 +97,13 @@ def plain_block(kernel, a, b):
     return blocks.observable_block(kernel, a, b)
 
 
-@eqx.filter_jit
+linear = eqx.filter_jit(linearised.linearise)
+_staged = eqx.filter_jit(linearised.covariance)
+
+
 def staged_block(kernel, a, b):
     """The same in stages."""
-    first, second = linearised.linearise(kernel, a), linearised.linearise(kernel, b)
-    return linearised.covariance(kernel, first, second)
+    return _staged(kernel, linear(kernel, a), linear(kernel, b))
 
 
 _environments = eqx.filter_jit(environments)

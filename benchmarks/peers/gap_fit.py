@@ -22,9 +22,7 @@ from benchmarks.timing import ONE_THREAD
 SELECTIONS = {"cur": "cur_points"}
 
 
-def gap_arguments(
-    config: Mapping[str, Any], train: Path, model: Path, delta: float = 1.0
-) -> list[str]:
+def gap_arguments(config: Mapping[str, Any], train: Path, model: Path, delta: float = 1.0) -> list[str]:
     """What gap_fit is to be told so that it fits what our `config` says.
 
     Energies per species are the average energy per atom. gap_fit multiplies the energy noise by

@@ -25,19 +25,23 @@ from quippy.potential import Potential
 PROPERTIES = ("energy", "forces")
 
 
-def timed(potential: Potential, atoms: Atoms, repeats: int, seed: int = 0) -> list[float]:
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def timed(potential: Potential, atoms: Atoms, repeats: int, seed: int = 0, clock: str = "wall") -> list[float]:
     """Seconds of each of `repeats` evaluations of energy and forces, neighbours included.
 
     The atoms move by 0.01 Å between any two, as in molecular dynamics, so that nothing is reused.
     """
+    now = CLOCKS[clock]
     generator = np.random.default_rng(seed)
     seconds = []
     for _ in range(repeats):
         moved = atoms.copy()
         moved.positions += generator.normal(scale=0.01, size=(len(atoms), 3))
-        start = time.perf_counter()
+        start = now()
         potential.calculate(moved, list(PROPERTIES))
-        seconds.append(time.perf_counter() - start)
+        seconds.append(now() - start)
     return seconds
 
 
@@ -85,7 +89,8 @@ def answer(potential: Potential, request: dict) -> dict:
     )
     if request["command"] == "time":
         repeats, seed = request.get("repeats", 1), request.get("seed", 0)
-        return {"seconds": timed(potential, atoms, repeats, seed)}
+        clock = request.get("clock", "wall")
+        return {"seconds": timed(potential, atoms, repeats, seed, clock)}
     if request["command"] == "predict":
         potential.calculate(atoms, list(PROPERTIES))
         results = potential.results
@@ -105,9 +110,7 @@ def serve(potential: Potential, answers) -> None:
 
 def main() -> int:
     """The command line of this program."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="GAP's XML file, its sparse points beside it")
     parser.add_argument("--time", metavar="FILE", help="structure to time")
     parser.add_argument("--evaluate", metavar="FILE", help="labelled structures")

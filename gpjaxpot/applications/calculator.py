@@ -53,6 +53,7 @@ class Calculator(AseCalculator):
         dtype: Literal["float64", "float32"] = "float64",
         uncertainty_threshold: float | None = None,
         on_threshold: Literal["warn", "raise", "record"] = "warn",
+        skin: float = 0.5,
     ):
         """Keep the potential and the choices; nothing is computed yet.
 
@@ -64,12 +65,15 @@ class Calculator(AseCalculator):
                 standard deviations; implies `uncertainty`.
             on_threshold: what to do beyond it: warn once, raise `UncertaintyError`, or only
                 record the atoms in `uncertainty_info`.
+            skin: the neighbour list reaches this far (Å) beyond the cutoff, and is made anew when an
+                atom has moved by half of it.
 
         Raises:
             InputError: for a value that is not one of these.
         """
         register()
         self.potential = potential
+        self._neighbours = potential.neighbours(skin)
         self._above_threshold: list[int] = []
         self._warned = False
         super().__init__(
@@ -155,7 +159,9 @@ class Calculator(AseCalculator):
     def _predict(self, atoms: ase.Atoms, uncertainty: bool) -> Any:
         """Return the prediction; the only place that calls the potential."""
         precision = self.parameters["dtype"]
-        return self.potential.predict(atoms, uncertainty=uncertainty, dtype=precision)
+        return self.potential.predict(
+            atoms, uncertainty=uncertainty, dtype=precision, neighbours=self._neighbours
+        )
 
     def _wants_uncertainty(self, properties: Sequence[str]) -> bool:
         return (

@@ -66,7 +66,7 @@ def run_demo(
             callback("testing", done, total)
 
     result = evaluate(potential, test, callback=tell)
-    predictions = [potential.predict(frame.structure, uncertainty=True) for frame in test]
+    predictions = potential.predict([frame.structure for frame in test], uncertainty=True)
     write_predictions(folder / PREDICTIONS, test, predictions)
     with atomic_write(folder / SCORES) as out:
         json.dump(result, out, indent=2, allow_nan=False)

@@ -12,6 +12,10 @@ class Predicts(Protocol):
         """Atomic numbers that it knows."""
         ...
 
+    def neighbours(self, skin: float = 0.0) -> Any:
+        """Return what keeps neighbour lists and shapes between calls of `predict`."""
+        ...
+
     def predict(
         self,
         structures: Any,
@@ -19,6 +23,7 @@ class Predicts(Protocol):
         uncertainty: bool = False,
         covariance: bool = False,
         dtype: str = "float64",
+        neighbours: Any = None,
     ) -> Any:
         """Return the `Prediction` of `ase.Atoms` or of a `Structure`.
 

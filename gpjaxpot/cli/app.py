@@ -91,9 +91,7 @@ def _show_version(wanted: bool) -> bool:
 def _gpjaxpot(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Print the version, and end."
-        ),
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and end."),
     ] = False,
 ) -> None:
     """Gaussian-process interatomic potentials with the exact variance of all they predict."""

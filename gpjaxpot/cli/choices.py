@@ -13,9 +13,7 @@ def show_choices(potential: "Potential") -> None:
     choices = potential.summary()["choices"]
     if choices:
         report.heading("Choices")
-        rows = [
-            [_text(choice[field]) for field in ("key", "value", "reason")] for choice in choices
-        ]
+        rows = [[_text(choice[field]) for field in ("key", "value", "reason")] for choice in choices]
         report.texts([["setting", "value", "why"], *rows])
 
 

@@ -71,9 +71,7 @@ def check_output(output: Path, inputs: Sequence[Path | None]) -> None:
     """Raise an InputError if `output` is one of the inputs, or could not be written later."""
     for path in inputs:
         if path is not None and os.path.realpath(path) == os.path.realpath(output):
-            raise InputError(
-                f"{output} is read and would be overwritten: name another file for the output"
-            )
+            raise InputError(f"{output} is read and would be overwritten: name another file for the output")
     check_writable(output)
 
 

@@ -21,9 +21,9 @@ _SHOWS = {
 
 
 def demo(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")
-    ] = Path("gpjaxpot-demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")] = Path(
+        "gpjaxpot-demo"
+    ),
     set_: Annotated[list[str] | None, typer.Option("--set", hidden=True)] = None,
 ) -> None:
     """Fit 40 structures of silicon, test on 12 others, and draw the error bars.

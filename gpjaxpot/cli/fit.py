@@ -65,17 +65,13 @@ def fit(
     refuse_faults(findings)
 
     begun = time.monotonic()
-    report.heading("Fit")
     potential = _fit_or_say_how_to_resume(frames, settings, output)
     potential.save(output)
     _partial(output).unlink(missing_ok=True)
     elapsed = time.monotonic() - begun
     show_choices(potential)
     _show_errors(potential, frames, test_frames)
-    report.line(
-        f"\nwrote  {output} ({report.memory(output.stat().st_size)}; "
-        f"the fit took {report.seconds(elapsed)})"
-    )
+    report.line(f"\nwrote  {output} ({report.memory(output.stat().st_size)}; the fit took {report.seconds(elapsed)})")
 
 
 def _partial(output: Path) -> Path:
@@ -83,9 +79,7 @@ def _partial(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
-def _read_test(
-    paths: Sequence[Path] | None, key: Sequence[str] | None, training: "Sequence[Frame]"
-) -> "list[Frame]":
+def _read_test(paths: Sequence[Path] | None, key: Sequence[str] | None, training: "Sequence[Frame]") -> "list[Frame]":
     """Return the test frames, having refused what the model could not predict."""
     from gpjaxpot.applications.species import check_species
     from gpjaxpot.cli.data import read_data, refuse_bad_structures
@@ -99,33 +93,37 @@ def _read_test(
     return frames
 
 
-def _fit_or_say_how_to_resume(
-    frames: "Sequence[Frame]", settings: "Settings", output: Path
-) -> "Potential":
+def _fit_or_say_how_to_resume(frames: "Sequence[Frame]", settings: "Settings", output: Path) -> "Potential":
     """Fit, or end with status 130 when told to stop."""
     from gpjaxpot.cli import report
-    from gpjaxpot.cli.interruption import INTERRUPTED, sigterm_as_ctrl_c
+    from gpjaxpot.cli.interruption import INTERRUPTED, stoppable
     from gpjaxpot.potential.fit import fit as compute
 
     partial = _partial(output)
-    if partial.exists():
-        report.line(f"{partial} is there: taking up the work that was interrupted")
     try:
-        with sigterm_as_ctrl_c(), report.progress() as show:
-            return compute(frames, settings=settings, callback=show, checkpoint=partial)
+        with stoppable() as stop:
+            report.heading("Fit")
+            if partial.exists():
+                report.line(f"{partial} is there: taking up the work that was interrupted")
+            with report.progress() as show:
+
+                def tell(stage: str, done: int, total: int) -> None:
+                    stop.check()
+                    show(stage, done, total)
+
+                return compute(frames, settings=settings, callback=tell, checkpoint=partial)
     except KeyboardInterrupt:
-        kept = f"the work done is in {partial}" if partial.exists() else "nothing is kept yet"
+        kept, then = "nothing is kept yet", "begins anew"
+        if partial.exists():
+            kept, then = f"the work done is in {partial}", "takes up from there"
         typer.echo(
-            f"\ninterrupted: {kept}, {output} was not touched. The same command again "
-            f"{'takes up from there' if partial.exists() else 'begins anew'}.",
+            f"interrupted: {kept}; {output} was not touched. The same command again {then}.",
             err=True,
         )
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _show_errors(
-    potential: "Potential", frames: "Sequence[Frame]", test_frames: "Sequence[Frame]"
-) -> None:
+def _show_errors(potential: "Potential", frames: "Sequence[Frame]", test_frames: "Sequence[Frame]") -> None:
     from gpjaxpot.applications.evaluate import evaluate
     from gpjaxpot.cli import report
     from gpjaxpot.cli.evaluation import show_evaluation
@@ -138,8 +136,6 @@ def _show_errors(
                 potential,
                 part,
                 uncertainty=name == "Test",
-                callback=lambda done, total, name=name, show=show: show(
-                    f"{name.lower()} errors", done, total
-                ),
+                callback=lambda done, total, name=name, show=show: show(f"{name.lower()} errors", done, total),
             )
         show_evaluation(result, f"{name} errors")

@@ -16,9 +16,7 @@ def predict(
     data: Data,
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="F.xyz", help="Extended XYZ to write.", show_default=False
-        ),
+        typer.Option("--output", "-o", metavar="F.xyz", help="Extended XYZ to write.", show_default=False),
     ],
     no_uncertainty: NoUncertainty = False,
     raw: Raw = False,
@@ -44,9 +42,10 @@ def predict(
     refuse_bad_structures(frames)
     check_species(frames, potential.species)
     predictions = []
+    neighbours = potential.neighbours()
     with report.progress() as show:
         for done, frame in enumerate(frames, start=1):
-            prediction = potential.predict(frame.structure, uncertainty=not no_uncertainty)
+            prediction = potential.predict(frame.structure, uncertainty=not no_uncertainty, neighbours=neighbours)
             predictions.append(prediction)
             show("predicting", done, len(frames))
     write_predictions(output, frames, predictions)
@@ -62,10 +61,7 @@ def _check_suffix(output: Path) -> None:
 
     special = output.exists() and not output.is_file()
     if output.suffix.lower() not in _SUFFIXES and not special:
-        raise InputError(
-            f"{output}: predictions are written as extended XYZ; "
-            f"name it {output.with_suffix('.xyz')}"
-        )
+        raise InputError(f"{output}: predictions are written as extended XYZ; name it {output.with_suffix('.xyz')}")
 
 
 def _show_least_certain(frames: Sequence[Any], predictions: Sequence[Any]) -> None:

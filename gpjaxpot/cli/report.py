@@ -92,9 +92,7 @@ def progress() -> Iterator[ShowProgress]:
         yield _Log(console)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20))
-    with Progress(
-        *columns, MofNCompleteColumn(), Elapsed(), TextColumn("left"), Remaining(), console=console
-    ) as bars:
+    with Progress(*columns, MofNCompleteColumn(), Elapsed(), TextColumn("left"), Remaining(), console=console) as bars:
         yield _Bars(bars)
 
 

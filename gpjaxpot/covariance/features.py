@@ -2,9 +2,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
-from gpjaxpot.descriptors.staged import Expansion, expand
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.descriptors.staged import Expansion, expand, jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.structures.batch import Batch
 
@@ -12,14 +13,14 @@ from gpjaxpot.structures.batch import Batch
 class Environments(eqx.Module):
     """A set of environments: their vectors under each term (as columns) and their species indices."""
 
-    features: tuple[Float[Array, "features environments"], ...]
-    species: Int[Array, " environments"]
+    features: tuple[Float[AnyArray, "_ environments"], ...]
+    species: Int[AnyArray, " environments"]
 
     def __len__(self) -> int:
         """Return the number of environments."""
         return self.species.shape[0]
 
-    def take(self, chosen: Int[Array, " chosen"]) -> "Environments":
+    def take(self, chosen: Int[AnyArray, " chosen"]) -> "Environments":
         """Return the environments at the places `chosen`."""
         return Environments(tuple(f[:, chosen] for f in self.features), self.species[chosen])
 
@@ -35,6 +36,23 @@ def environments(kernel: EnergyKernel, batch: Batch) -> Environments:
     r = batch.displacements()
     features = tuple(t.descriptor(r, batch.mask, batch.species, batch.slots) for t in kernel.terms)
     return Environments(features, batch.species)
+
+
+class Stage(eqx.Module):
+    """Features of a batch and their derivatives by displacement, under each term: made once, used often."""
+
+    features: tuple[Float[AnyArray, "features atoms"], ...]
+    jacobians: tuple[Float[AnyArray, "features 3 slots atoms"], ...]
+
+
+@eqx.filter_jit
+def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
+    """Compute features and Jacobians of all places of `batch`."""
+    parts = expansions(kernel, batch)
+    jacobians = tuple(
+        jacobian(t.descriptor, e, batch.slots) for t, e in zip(kernel.terms, parts, strict=True)
+    )
+    return Stage(tuple(e.features for e in parts), jacobians)
 
 
 def expansions(kernel: EnergyKernel, batch: Batch) -> tuple[Expansion, ...]:

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from gpjaxpot.covariance.blocks import VOIGT
-from gpjaxpot.covariance.features import expansions
-from gpjaxpot.descriptors.staged import jacobian
+from gpjaxpot.covariance.features import stage
 from gpjaxpot.kernels.abstract import AbstractKernel
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.structures.batch import Batch
@@ -28,22 +27,17 @@ class Linearised(eqx.Module):
     Coordinates are the forces (3 × places for atoms, padding included) and the six stress components.
     """
 
-    features: tuple[Float[Array, "features atoms"], ...]
-    directions: tuple[Float[Array, "coordinates features atoms"], ...]
+    features: tuple[Float[Array, "_ atoms"], ...]
+    directions: tuple[Float[Array, "coordinates _ atoms"], ...]
     species: Int[Array, " atoms"]
     mask: Bool[Array, " atoms"]
 
 
 def linearise(kernel: EnergyKernel, batch: Batch) -> Linearised:
     """Linearise a batch of one structure.  Stress directions are NaN where there is no volume."""
-    parts = expansions(kernel, batch)
-    directions = tuple(
-        _directions(batch, jacobian(t.descriptor, e, batch.slots))
-        for t, e in zip(kernel.terms, parts, strict=True)
-    )
-    return Linearised(
-        tuple(e.features for e in parts), directions, batch.species, batch.atom_mask
-    )
+    staged = stage(kernel, batch)
+    directions = tuple(_directions(batch, jacobian) for jacobian in staged.jacobians)
+    return Linearised(staged.features, directions, batch.species, batch.atom_mask)
 
 
 def _directions(

@@ -1,8 +1,8 @@
 r"""Covariance of the observables of a batch with the local energies of inducing environments.
 
 With q_m the inducing vectors: $\mathrm{cov}(E, f_m) = \sum_i κ(p_i, q_m)$, and the derivative by one displacement
-is $κ'(t_{im}) (\partial p_i/\partial r) \cdot q_m$: one product of the Jacobian with all q_m, scaled by rows.  It is the whole
-cost of a fit, so on a CPU it goes through NumPy's BLAS.
+is $κ'(t_{im}) (\partial p_i/\partial r) \cdot q_m$: one product of the Jacobian with all q_m, scaled by rows.
+It is the whole cost of a fit, so on a CPU it goes through NumPy's BLAS.
 """
 
 
@@ -10,11 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
-from gpjaxpot.covariance.features import Environments, expansions
-from gpjaxpot.descriptors.staged import jacobian
+from gpjaxpot.covariance.features import Environments, Stage, stage
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.products import multiply
 from gpjaxpot.structures.batch import Batch
@@ -26,35 +26,21 @@ COLUMN_BLOCK = 512
 class Rows(eqx.Module):
     """cov(observable, f_m): energies, forces and stresses of a batch by inducing environments."""
 
-    energy: Float[Array, "structures inducing"]
-    forces: Float[Array, "3 atoms inducing"]
-    stress: Float[Array, "6 structures inducing"]
+    energy: Float[AnyArray, "structures inducing"]
+    forces: Float[AnyArray, "3 atoms inducing"]
+    stress: Float[AnyArray, "6 structures inducing"]
 
 
-class Stage(eqx.Module):
-    """Features and Jacobians of a batch under each term, as matrices ready for products."""
-
-    features: tuple[Float[Array, "features atoms"], ...]
-    jacobians: tuple[Float[Array, "features pairs"], ...]
-
-
-@eqx.filter_jit
-def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
-    """Compute features and Jacobians; pairs run over x y z, slots and atoms."""
-    parts = expansions(kernel, batch)
-    jacobians = tuple(
-        jacobian(t.descriptor, e, batch.slots).reshape(e.features.shape[0], -1)
-        for t, e in zip(kernel.terms, parts, strict=True)
-    )
-    return Stage(tuple(e.features for e in parts), jacobians)
-
-
-def inducing_rows(kernel: EnergyKernel, batch: Batch, inducing: Environments) -> Rows:
+def inducing_rows(
+    kernel: EnergyKernel, batch: Batch, inducing: Environments, staged: Stage | None = None
+) -> Rows:
     """Rows of a batch, a block of inducing environments after the other.
 
-    Padding atoms have zero rows; stress rows are NaN where a structure has no volume.
+    `staged` may hold what `stage` made of the batch before.  Padding atoms have zero rows; stress rows are
+    NaN where a structure has no volume.
     """
-    staged = stage(kernel, batch)
+    staged = stage(kernel, batch) if staged is None else staged
+    flat = [j.reshape(j.shape[0], -1) for j in staged.jacobians]
     n = len(inducing)
     blocks = []
     for start in range(0, n, COLUMN_BLOCK):
@@ -62,12 +48,9 @@ def inducing_rows(kernel: EnergyKernel, batch: Batch, inducing: Environments) ->
         total = None
         for i, term in enumerate(kernel.terms):
             q = some.features[i]
-            if term.kernel.cosine:
-                product = multiply(staged.jacobians[i], q, transpose=True)
-            else:
-                product = None
+            product = multiply(flat[i], q, transpose=True) if term.kernel.cosine else None
             part = _term_rows(
-                kernel, i, batch, staged.features[i], staged.jacobians[i], product, q, some.species
+                kernel, i, batch, staged.features[i], flat[i], product, q, some.species
             )
             total = part if total is None else jax.tree.map(jnp.add, total, part)
         blocks.append(total)

@@ -8,20 +8,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gpjaxpot.covariance.features import expansions
+from gpjaxpot.covariance.features import Stage, stage
 from gpjaxpot.covariance.linearised import profile_derivatives
-from gpjaxpot.descriptors.staged import jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.structures.batch import Batch
 
 
-def prior_force_covariance(kernel: EnergyKernel, batch: Batch) -> Float[Array, "atoms 3 3"]:
-    """Prior cov(F_a, F_a) in eV²/Å² for each place of `batch` (padding: zero)."""
+def prior_force_covariance(
+    kernel: EnergyKernel, batch: Batch, staged: Stage | None = None
+) -> Float[Array, "atoms 3 3"]:
+    """Prior cov(F_a, F_a) in eV²/Å² for each place of `batch` (padding: zero).
+
+    `staged` may hold what `stage` made of the batch before.
+    """
+    staged = stage(kernel, batch) if staged is None else staged
     total = jnp.zeros((batch.n_atoms, 3, 3))
-    for term, parts in zip(kernel.terms, expansions(kernel, batch), strict=True):
-        jac = jacobian(term.descriptor, parts, batch.slots)
-        jac = jnp.where(batch.mask, jac, 0.0)
-        vectors = parts.features.T  # [atom, features]
+    for term, features, jacobian in zip(
+        kernel.terms, staged.features, staged.jacobians, strict=True
+    ):
+        jac = jnp.where(batch.mask, jacobian, 0.0)
+        vectors = features.T  # [atom, features]
         flat = jnp.transpose(jac, (2, 3, 1, 0)).reshape(-1, 3, jac.shape[0])  # [pair, 3, features]
         own = jnp.transpose(jnp.sum(jac, axis=2), (2, 1, 0))
 

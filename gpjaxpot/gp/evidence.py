@@ -2,14 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from gpjaxpot.arrays import AnyArray
 
 
 def exact_log_marginal_likelihood(
-    covariance: Float[Array, "data data"],
-    noise_variance: Float[Array, " data"],
-    targets: Float[Array, " data"],
-) -> Float[Array, ""]:
+    covariance: Float[AnyArray, "data data"],
+    noise_variance: Float[AnyArray, " data"],
+    targets: Float[AnyArray, " data"],
+) -> Float[AnyArray, ""]:
     """Log density of N(targets; 0, covariance + noise).  Source: Rasmussen & Williams (2006), eq. 2.30."""
     lower = jnp.linalg.cholesky(covariance + jnp.diag(noise_variance))
     half = jax.scipy.linalg.solve_triangular(lower, targets, lower=True)
@@ -18,12 +20,12 @@ def exact_log_marginal_likelihood(
 
 
 def sparse_log_marginal_likelihood(
-    k_uu: Float[Array, "inducing inducing"],
-    k_fu: Float[Array, "data inducing"],
-    noise_variance: Float[Array, " data"],
-    targets: Float[Array, " data"],
+    k_uu: Float[AnyArray, "inducing inducing"],
+    k_fu: Float[AnyArray, "data inducing"],
+    noise_variance: Float[AnyArray, " data"],
+    targets: Float[AnyArray, " data"],
     jitter: float = 1e-12,
-) -> Float[Array, ""]:
+) -> Float[AnyArray, ""]:
     """Log density of N(targets; 0, K_fu K_uu⁻¹ K_uf + noise), at a cost linear in the data.
 
     `jitter` is a share of K_uu's mean diagonal entry.
@@ -42,12 +44,12 @@ def sparse_log_marginal_likelihood(
 
 
 def whitened_log_marginal_likelihood(
-    gram: Float[Array, "rank rank"],
-    projected: Float[Array, " rank"],
-    square: Float[Array, ""],
-    log_noise: Float[Array, ""],
+    gram: Float[AnyArray, "rank rank"],
+    projected: Float[AnyArray, " rank"],
+    square: Float[AnyArray, ""],
+    log_noise: Float[AnyArray, ""],
     n_data: int,
-) -> Float[Array, ""]:
+) -> Float[AnyArray, ""]:
     """Log evidence of y ~ N(Aw, 1), w ~ N(0, 1), from AᵀA, Aᵀy and yᵀy (noise-weighted rows)."""
     lower = jnp.linalg.cholesky(jnp.eye(gram.shape[0], dtype=gram.dtype) + gram)
     half = jax.scipy.linalg.solve_triangular(lower, projected, lower=True)

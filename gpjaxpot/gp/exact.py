@@ -3,8 +3,9 @@
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.linalg.cholesky import Cholesky, factorise
 
 
@@ -15,15 +16,15 @@ class ExactPosterior(eqx.Module):
     """
 
     cholesky: Cholesky
-    coefficients: Float[Array, " data"]
-    targets: Float[Array, " data"]
+    coefficients: Float[AnyArray, " data"]
+    targets: Float[AnyArray, " data"]
 
     @classmethod
     def condition(
         cls,
-        covariance: Float[Array, "data data"],
-        noise_variance: Float[Array, " data"],
-        targets: Float[Array, " data"],
+        covariance: Float[AnyArray, "data data"],
+        noise_variance: Float[AnyArray, " data"],
+        targets: Float[AnyArray, " data"],
     ) -> "ExactPosterior":
         """Condition on `targets` with prior `covariance` and independent noise.
 
@@ -41,39 +42,39 @@ class ExactPosterior(eqx.Module):
         """What was added to the diagonal beyond the noise."""
         return self.cholesky.jitter
 
-    def mean(self, cross: Float[Array, "points data"]) -> Float[Array, " points"]:
+    def mean(self, cross: Float[AnyArray, "points data"]) -> Float[AnyArray, " points"]:
         """Posterior mean of quantities whose prior covariance with the data is `cross`."""
         return jnp.asarray(cross) @ self.coefficients
 
     def covariance(
-        self, cross: Float[Array, "points data"], prior: Float[Array, "points points"]
-    ) -> Float[Array, "points points"]:
+        self, cross: Float[AnyArray, "points data"], prior: Float[AnyArray, "points points"]
+    ) -> Float[AnyArray, "points points"]:
         """Posterior covariance, given the prior one."""
         half = self.cholesky.half_solve(jnp.asarray(cross).T)
         return jnp.asarray(prior) - half.T @ half
 
     def variance(
-        self, cross: Float[Array, "points data"], prior: Float[Array, " points"]
-    ) -> Float[Array, " points"]:
+        self, cross: Float[AnyArray, "points data"], prior: Float[AnyArray, " points"]
+    ) -> Float[AnyArray, " points"]:
         """Diagonal of the posterior covariance, given that of the prior one."""
         half = self.cholesky.half_solve(jnp.asarray(cross).T)
         return jnp.asarray(prior) - jnp.sum(half**2, axis=0)
 
     def halves(
-        self, cross: Float[Array, "points data"]
-    ) -> tuple[Float[Array, "points rank"], Float[Array, "points none"]]:
+        self, cross: Float[AnyArray, "points data"]
+    ) -> tuple[Float[AnyArray, "points rank"], Float[AnyArray, "points none"]]:
         """Matrices A, B with posterior covariance = prior − A Aᵀ + B Bᵀ; B is empty."""
         half = self.cholesky.half_solve(jnp.asarray(cross).T).T
         return half, half[:, :0]
 
     @property
-    def log_marginal_likelihood(self) -> Float[Array, ""]:
+    def log_marginal_likelihood(self) -> Float[AnyArray, ""]:
         """Log probability density of the targets under the prior and the noise."""
         n = self.targets.shape[0]
         fit = self.targets @ self.coefficients
         return -0.5 * (fit + self.cholesky.log_determinant + n * jnp.log(2.0 * jnp.pi))
 
-    def leave_one_out(self) -> tuple[Float[Array, " data"], Float[Array, " data"]]:
+    def leave_one_out(self) -> tuple[Float[AnyArray, " data"], Float[AnyArray, " data"]]:
         """Mean and variance of each observation, predicted from all others.
 
         Source: Rasmussen & Williams (2006), eq. 5.12.

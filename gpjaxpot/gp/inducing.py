@@ -3,19 +3,20 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.errors import InputError
 
 SELECTIONS = ("leverage", "cur", "farthest")
 
 
 def select(
-    vectors: Float[np.ndarray, "environments features"],
-    species: Int[np.ndarray, " environments"],
+    vectors: Float[AnyArray, "environments features"],
+    species: Int[AnyArray, " environments"],
     count: int,
     method: str,
     seed: int,
-    always: Int[np.ndarray, " some"] | None = None,
-) -> Int[np.ndarray, " chosen"]:
+    always: Int[AnyArray, " some"] | None = None,
+) -> Int[AnyArray, " chosen"]:
     """Return the places of at most `count` environments, shared out over species by their number.
 
     Exact copies of an environment are taken once.  `always` lists environments that must be among them.
@@ -34,7 +35,7 @@ def select(
     shares = _shares(species, kinds, count)
     for kind, share in zip(kinds, shares, strict=True):
         pool = np.setdiff1d(_distinct(vectors, np.flatnonzero(species == kind)), forced)
-        wanted = min(len(pool), share - int(np.sum(species[forced] == kind)))
+        wanted = min(len(pool), int(share) - int(np.sum(species[forced] == kind)))
         if wanted <= 0:
             continue
         picker = {"farthest": _farthest, "cur": _cur, "leverage": _leverage}[method]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.gp.evidence import exact_log_marginal_likelihood, whitened_log_marginal_likelihood
 
 STEPS = 60
@@ -19,18 +20,18 @@ BOUND = 12.0
 class Weighted(eqx.Module):
     """Normal equations of one observable, its noise level being 1; `fixed` ones have their noise already."""
 
-    gram: Float[Array, "rank rank"]
-    projected: Float[Array, " rank"]
-    square: Float[Array, ""]
-    log_noise: Float[Array, ""]
+    gram: Float[AnyArray, "rank rank"]
+    projected: Float[AnyArray, " rank"]
+    square: Float[AnyArray, ""]
+    log_noise: Float[AnyArray, ""]
     count: int = eqx.field(static=True)
     fixed: bool = eqx.field(static=True)
 
 
 @eqx.filter_jit
 def sparse_evidence(
-    log_levels: dict[str, Float[Array, ""]], parts: dict[str, Weighted]
-) -> Float[Array, ""]:
+    log_levels: dict[str, Float[AnyArray, ""]], parts: dict[str, Weighted]
+) -> Float[AnyArray, ""]:
     """Evidence of a sparse model at given log noise levels and log signal variance ("variance")."""
     variance = jnp.exp(log_levels["variance"])
     gram, projected, square, log_noise, count = 0.0, 0.0, jnp.zeros(()), jnp.zeros(()), 0
@@ -49,12 +50,12 @@ def sparse_evidence(
 
 @eqx.filter_jit
 def exact_evidence(
-    log_levels: dict[str, Float[Array, ""]],
-    covariance: Float[Array, "data data"],
-    sigma: Float[Array, " data"],
+    log_levels: dict[str, Float[AnyArray, ""]],
+    covariance: Float[AnyArray, "data data"],
+    sigma: Float[AnyArray, " data"],
     names: tuple[str | None, ...],
-    targets: Float[Array, " data"],
-) -> Float[Array, ""]:
+    targets: Float[AnyArray, " data"],
+) -> Float[AnyArray, ""]:
     """Evidence of an exact model; `names` says which level multiplies each σ (None: none does)."""
     log_sigma = jnp.log(sigma)
     for name, value in log_levels.items():

@@ -12,8 +12,9 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.linalg.products import multiply
 
 # Share of the largest eigenvalue (times the matrix's size) below which a direction is round-off.
@@ -23,20 +24,20 @@ RANK_TOLERANCE = 2.0**-52
 class SparsePosterior(eqx.Module):
     """Posterior of the inducing variables, as weights with a factor of their covariance."""
 
-    weights: Float[Array, " inducing"]
-    whitening: Float[Array, "inducing rank"]
+    weights: Float[AnyArray, " inducing"]
+    whitening: Float[AnyArray, "inducing rank"]
     """W: cov(f, u) W are the prior features; their squares sum to what u explains of a prior variance."""
-    factor: Float[Array, "inducing rank"]
+    factor: Float[AnyArray, "inducing rank"]
     """W R⁻¹: its product with its transpose is the posterior covariance of the weights."""
-    log_marginal_likelihood: Float[Array, ""]
+    log_marginal_likelihood: Float[AnyArray, ""]
 
     @classmethod
     def condition(
         cls,
-        k_uu: Float[Array, "inducing inducing"],
-        k_fu: Float[Array, "data inducing"],
-        noise_variance: Float[Array, " data"],
-        targets: Float[Array, " data"],
+        k_uu: Float[AnyArray, "inducing inducing"],
+        k_fu: Float[AnyArray, "data inducing"],
+        noise_variance: Float[AnyArray, " data"],
+        targets: Float[AnyArray, " data"],
     ) -> "SparsePosterior":
         """Condition on `targets`, given all covariances at once.
 
@@ -51,8 +52,8 @@ class SparsePosterior(eqx.Module):
     @classmethod
     def from_rows(
         cls,
-        whitening: Float[np.ndarray, "inducing rank"],
-        rows: Float[np.ndarray, "rows columns"],
+        whitening: Float[AnyArray, "inducing rank"],
+        rows: Float[AnyArray, "rows columns"],
         n_data: int,
         log_noise: float,
     ) -> "SparsePosterior":
@@ -76,33 +77,33 @@ class SparsePosterior(eqx.Module):
             jnp.asarray(evidence),
         )
 
-    def mean(self, cross: Float[Array, "points inducing"]) -> Float[Array, " points"]:
+    def mean(self, cross: Float[AnyArray, "points inducing"]) -> Float[AnyArray, " points"]:
         """Posterior mean of quantities whose prior covariance with u is `cross`."""
         return jnp.asarray(cross) @ self.weights
 
     def covariance(
-        self, cross: Float[Array, "points inducing"], prior: Float[Array, "points points"]
-    ) -> Float[Array, "points points"]:
+        self, cross: Float[AnyArray, "points inducing"], prior: Float[AnyArray, "points points"]
+    ) -> Float[AnyArray, "points points"]:
         """Posterior covariance, given the prior one."""
         known, left = jnp.asarray(cross) @ self.whitening, jnp.asarray(cross) @ self.factor
         return jnp.asarray(prior) - known @ known.T + left @ left.T
 
     def variance(
-        self, cross: Float[Array, "points inducing"], prior: Float[Array, " points"]
-    ) -> Float[Array, " points"]:
+        self, cross: Float[AnyArray, "points inducing"], prior: Float[AnyArray, " points"]
+    ) -> Float[AnyArray, " points"]:
         """Diagonal of the posterior covariance, given that of the prior one."""
         known, left = jnp.asarray(cross) @ self.whitening, jnp.asarray(cross) @ self.factor
         return jnp.asarray(prior) - jnp.sum(known**2, axis=1) + jnp.sum(left**2, axis=1)
 
 
     def halves(
-        self, cross: Float[Array, "points inducing"]
-    ) -> tuple[Float[Array, "points rank"], Float[Array, "points rank"]]:
+        self, cross: Float[AnyArray, "points inducing"]
+    ) -> tuple[Float[AnyArray, "points rank"], Float[AnyArray, "points rank"]]:
         """Matrices A, B with posterior covariance = prior − A Aᵀ + B Bᵀ."""
         return multiply(cross, self.whitening), multiply(cross, self.factor)
 
 
-def whiten(k_uu: Float[Array, "inducing inducing"]) -> Float[np.ndarray, "inducing rank"]:
+def whiten(k_uu: Float[AnyArray, "inducing inducing"]) -> Float[AnyArray, "inducing rank"]:
     """W with Wᵀ K_uu W = I, over the directions of K_uu that stand above round-off."""
     values, vectors = scipy.linalg.eigh(np.asarray(k_uu, dtype=np.float64))
     kept = values > len(values) * RANK_TOLERANCE * values[-1]

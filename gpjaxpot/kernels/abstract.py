@@ -9,6 +9,9 @@ from jaxtyping import Array, Float
 
 from gpjaxpot.errors import InputError
 
+# A number, or an array of no axes where it is to be learned.
+Variance = int | float | Float[Array, ""]
+
 
 class AbstractKernel(eqx.Module):
     """Covariance (eV², times a scale) of two environments, given by their feature vectors.
@@ -43,13 +46,13 @@ class AbstractKernel(eqx.Module):
         """Sum of two kernels."""
         return Sum((self, other))
 
-    def __mul__(self, other: "AbstractKernel | float") -> "AbstractKernel":
+    def __mul__(self, other: "AbstractKernel | Variance") -> "AbstractKernel":
         """Product of two kernels, or a kernel times a variance."""
         if isinstance(other, AbstractKernel):
             return Product((self, other))
         return Scaled(self, other)
 
-    def __rmul__(self, other: float) -> "AbstractKernel":
+    def __rmul__(self, other: Variance) -> "AbstractKernel":
         """A variance times a kernel."""
         return Scaled(self, other)
 
@@ -98,7 +101,7 @@ class Scaled(AbstractKernel):
     kernel: AbstractKernel
     variance: Float[Array, ""]
 
-    def __init__(self, kernel: AbstractKernel, variance: float | Float[Array, ""] = 1.0):
+    def __init__(self, kernel: AbstractKernel, variance: Variance = 1.0):
         """Keep kernel and variance.
 
         Raises:

@@ -66,8 +66,8 @@ class EnergyKernel(eqx.Module):
 
     def gram(
         self,
-        p: tuple[Float[Array, "features a"], ...],
-        q: tuple[Float[Array, "features b"], ...],
+        p: tuple[Float[Array, "_ a"], ...],
+        q: tuple[Float[Array, "_ b"], ...],
         species_p: Int[Array, " a"],
         species_q: Int[Array, " b"],
     ) -> Float[Array, "a b"]:

@@ -3,13 +3,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
+
+from gpjaxpot.arrays import AnyArray
 
 
 def multiply(
-    a: Float[Array, "m k"], b: Float[Array, "k n"], transpose: bool = False
-) -> Float[Array, "rows n"]:
-    """a @ b, or aᵀ @ b with `transpose`.
+    a: Float[AnyArray, "_ _"], b: Float[AnyArray, "_ n"], transpose: bool = False
+) -> Float[AnyArray, "rows n"]:
+    """A @ b, or aᵀ @ b with `transpose`.
 
     On a CPU, outside any transformation, the product is NumPy's: XLA's own float64 product is up to three
     times slower there (JAX 0.9; NumPy's BLAS is the vendor's or OpenBLAS).  Inside `jit`, `grad` or `vmap`, and

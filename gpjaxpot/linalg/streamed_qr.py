@@ -4,6 +4,8 @@ import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
+from gpjaxpot.arrays import AnyArray
+
 # Rows are folded in when this many columns' worth of them wait, so that few factorisations are made.
 WAITING = 2.0
 
@@ -14,14 +16,14 @@ class StreamedQR:
     Source: blocked tall-skinny QR, Demmel, Grigori, Hoemmen & Langou, SIAM J. Sci. Comput. 34, A206 (2012).
     """
 
-    def __init__(self, columns: int, factor: Float[np.ndarray, "rows columns"] | None = None):
+    def __init__(self, columns: int, factor: Float[AnyArray, "rows columns"] | None = None):
         """Start empty, or from the factor of rows that were folded in before."""
         self.columns = columns
         self.factor = np.zeros((0, columns)) if factor is None else np.asarray(factor)
         self._waiting: list[np.ndarray] = []
         self._count = 0
 
-    def add(self, rows: Float[np.ndarray, "rows columns"]) -> None:
+    def add(self, rows: Float[AnyArray, "rows columns"]) -> None:
         """Take in rows of A."""
         if len(rows):
             self._waiting.append(np.ascontiguousarray(rows))
@@ -29,7 +31,7 @@ class StreamedQR:
         if self._count >= WAITING * self.columns:
             self.fold()
 
-    def fold(self) -> Float[np.ndarray, "rows columns"]:
+    def fold(self) -> Float[AnyArray, "rows columns"]:
         """Fold in what waits, and return R."""
         if self._count:
             stacked = np.concatenate([self.factor, *self._waiting])

@@ -2,12 +2,12 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from gpjaxpot.covariance.features import expansions
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.covariance.features import Stage
 from gpjaxpot.covariance.linearised import Linearised, covariance, stress_directions
 from gpjaxpot.covariance.site_variance import prior_force_covariance
-from gpjaxpot.descriptors.staged import jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.structures.batch import Batch
 
@@ -15,12 +15,12 @@ from gpjaxpot.structures.batch import Batch
 class Cross(eqx.Module):
     """Covariances with the X variables of a posterior (data, or inducing ones); padding included."""
 
-    energy: Float[Array, "one variables"]
-    energies: Float[Array, "atoms variables"]
-    forces: Float[Array, "atoms 3 variables"]
-    stress: Float[Array, "6 variables"]
+    energy: Float[AnyArray, "one variables"]
+    energies: Float[AnyArray, "atoms variables"]
+    forces: Float[AnyArray, "atoms 3 variables"]
+    stress: Float[AnyArray, "6 variables"]
 
-    def joint(self, n_atoms: int) -> Float[Array, "observables variables"]:
+    def joint(self, n_atoms: int) -> Float[AnyArray, "observables variables"]:
         """Rows [E | F | stress] of the first `n_atoms` atoms."""
         forces = self.forces[:n_atoms].reshape(3 * n_atoms, -1)
         return jnp.concatenate([self.energy, forces, self.stress])
@@ -29,27 +29,22 @@ class Cross(eqx.Module):
 class Prior(eqx.Module):
     """Prior variances of one structure's observables."""
 
-    energy: Float[Array, ""]
-    energies: Float[Array, " atoms"]
-    forces: Float[Array, "atoms 3 3"]
-    stress: Float[Array, " 6"]
+    energy: Float[AnyArray, ""]
+    energies: Float[AnyArray, " atoms"]
+    forces: Float[AnyArray, "atoms 3 3"]
+    stress: Float[AnyArray, " 6"]
 
 
 @eqx.filter_jit
-def prior(kernel: EnergyKernel, batch: Batch) -> Prior:
+def prior(kernel: EnergyKernel, batch: Batch, staged: Stage) -> Prior:
     """Prior variances in a one-structure batch; the stress's are NaN where there is no volume."""
-    parts = expansions(kernel, batch)
-    directions = tuple(
-        stress_directions(batch, jacobian(t.descriptor, e, batch.slots))
-        for t, e in zip(kernel.terms, parts, strict=True)
-    )
-    features = tuple(e.features for e in parts)
-    strained = Linearised(features, directions, batch.species, batch.atom_mask)
+    directions = tuple(stress_directions(batch, j) for j in staged.jacobians)
+    strained = Linearised(staged.features, directions, batch.species, batch.atom_mask)
     block = covariance(kernel, strained, strained)
-    gram = kernel.gram(features, features, batch.species, batch.species)
+    gram = kernel.gram(staged.features, staged.features, batch.species, batch.species)
     return Prior(
         block[0, 0],
         jnp.diagonal(gram),
-        prior_force_covariance(kernel, batch),
+        prior_force_covariance(kernel, batch, staged),
         jnp.diagonal(block)[1:],
     )

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gpjaxpot.covariance.features import Environments, environments, join
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.covariance.features import Environments, Stage, environments, join
 from gpjaxpot.covariance.linearised import covariance, linearise
 from gpjaxpot.covariance.rows import inducing_rows
 from gpjaxpot.gp.exact import ExactPosterior
@@ -24,7 +25,7 @@ class ExactModel(eqx.Module):
     """Training structures, which of their [E | F | stress] were observed, and the posterior."""
 
     structures: tuple[Structure, ...]
-    places: tuple[Int[np.ndarray, " data"], ...]
+    places: tuple[Int[AnyArray, " data"], ...]
     posterior: ExactPosterior
 
     def batches(self, kernel: EnergyKernel) -> list[Batch]:
@@ -50,8 +51,9 @@ class ExactModel(eqx.Module):
         folded = tuple(jnp.concatenate(g, axis=1) for g in zip(*gradients, strict=True))
         return Centres(joined.features, joined.species, jnp.concatenate(values), folded)
 
-    def cross(self, kernel: EnergyKernel, batch: Batch) -> Cross:
+    def cross(self, kernel: EnergyKernel, batch: Batch, staged: Stage | None = None) -> Cross:
         """Prior covariances of everything in a one-structure batch with all training data."""
+        del staged  # the dense directions are made from it again, in one program
         here = linear(kernel, batch)
         local = Environments(here.features, here.species)
         joint, energies = [], []
@@ -76,16 +78,16 @@ def one_by_one(kernel: EnergyKernel, structures: tuple[Structure, ...]) -> list[
 
 
 def padded_places(
-    places: Int[np.ndarray, " data"], n_atoms: int, padded: int
-) -> Int[np.ndarray, " data"]:
+    places: Int[AnyArray, " data"], n_atoms: int, padded: int
+) -> Int[AnyArray, " data"]:
     """Places in [E | F | stress] of a structure after padding to `padded` atoms."""
     return np.where(places > 3 * n_atoms, places + 3 * (padded - n_atoms), places)
 
 
 @eqx.filter_jit
 def _fold(
-    kernel: EnergyKernel, batch: Batch, alpha: Float[Array, " observables"]
-) -> tuple[Environments, tuple[Float[Array, "features atoms"], ...]]:
+    kernel: EnergyKernel, batch: Batch, alpha: Float[AnyArray, " observables"]
+) -> tuple[Environments, tuple[Float[AnyArray, "_ atoms"], ...]]:
     """Environments of a training structure, and Σ alpha · direction on the features of each."""
     n = 3 * batch.n_atoms
     stress = jnp.where(alpha[1 + n :] == 0, 0.0, alpha[1 + n :] / batch.volumes[0])

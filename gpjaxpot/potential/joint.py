@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.exact_model import ExactModel, block, linear, one_by_one, padded_places
 from gpjaxpot.potential.sparse_model import SparseModel
@@ -17,10 +18,10 @@ from gpjaxpot.structures.structure import Structure
 class Joint(eqx.Module):
     """Normal distribution of [E | forces (atom by atom) | stress] of structures, one after the other."""
 
-    mean: Float[np.ndarray, " observables"]
-    covariance: Float[np.ndarray, "observables observables"]
+    mean: Float[AnyArray, " observables"]
+    covariance: Float[AnyArray, "observables observables"]
 
-    def sample(self, key: PRNGKeyArray | Array, n: int = 1) -> Float[np.ndarray, "n observables"]:
+    def sample(self, key: PRNGKeyArray | Array, n: int = 1) -> Float[AnyArray, "n observables"]:
         """Draw `n` times from the epistemic distribution (no label noise)."""
         values, vectors = np.linalg.eigh(self.covariance)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
@@ -29,7 +30,7 @@ class Joint(eqx.Module):
 
 def joint_posterior(
     kernel: EnergyKernel, model: SparseModel | ExactModel, structures: Sequence[Structure]
-) -> Float[np.ndarray, "observables observables"]:
+) -> Float[AnyArray, "observables observables"]:
     """Posterior covariance of the observables of `structures`; no stress without a volume."""
     batches = one_by_one(kernel, tuple(structures))
     used = []

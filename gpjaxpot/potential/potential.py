@@ -105,6 +105,10 @@ class Potential(eqx.Module):
             fields |= self._aleatoric(n, volume is not None)
         return Prediction(**fields)
 
+    def neighbours(self, skin: float = 0.0) -> Neighbours:
+        """Return what keeps neighbour lists and shapes between calls of `predict`; `skin` in Å."""
+        return Neighbours(self.kernel, skin)
+
     def joint(self, structures: Any) -> Joint:
         """Joint posterior of [E | forces | stress] of a structure, or of several, one after the other.
 

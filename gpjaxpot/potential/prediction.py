@@ -4,6 +4,8 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
+from gpjaxpot.arrays import AnyArray
+
 
 class Prediction(eqx.Module):
     """Energy (eV), per-atom energies, forces (eV/Å) and stress (eV/Å³, Voigt), each with its spreads.
@@ -15,17 +17,17 @@ class Prediction(eqx.Module):
     """
 
     energy: float
-    energies: Float[np.ndarray, " atoms"]
-    forces: Float[np.ndarray, "atoms 3"]
-    stress: Float[np.ndarray, " 6"] | None = None
+    energies: Float[AnyArray, " atoms"]
+    forces: Float[AnyArray, "atoms 3"]
+    stress: Float[AnyArray, " 6"] | None = None
     energy_epistemic_std: float | None = None
-    energies_epistemic_std: Float[np.ndarray, " atoms"] | None = None
-    forces_epistemic_std: Float[np.ndarray, "atoms 3"] | None = None
-    stress_epistemic_std: Float[np.ndarray, " 6"] | None = None
+    energies_epistemic_std: Float[AnyArray, " atoms"] | None = None
+    forces_epistemic_std: Float[AnyArray, "atoms 3"] | None = None
+    stress_epistemic_std: Float[AnyArray, " 6"] | None = None
     energy_aleatoric_std: float | None = None
-    forces_aleatoric_std: Float[np.ndarray, "atoms 3"] | None = None
-    stress_aleatoric_std: Float[np.ndarray, " 6"] | None = None
-    forces_covariance: Float[np.ndarray, "atoms 3 3"] | None = None
+    forces_aleatoric_std: Float[AnyArray, "atoms 3"] | None = None
+    stress_aleatoric_std: Float[AnyArray, " 6"] | None = None
+    forces_covariance: Float[AnyArray, "atoms 3 3"] | None = None
     """Epistemic covariance of the force on each atom, eV²/Å²; the joint one is `Potential.joint`'s."""
 
     @property
@@ -39,17 +41,17 @@ class Prediction(eqx.Module):
         return None if total is None else float(total)
 
     @property
-    def energies_std(self) -> Float[np.ndarray, " atoms"] | None:
+    def energies_std(self) -> Float[AnyArray, " atoms"] | None:
         """Total spread of the per-atom energies, eV."""
         return self.energies_epistemic_std
 
     @property
-    def forces_std(self) -> Float[np.ndarray, "atoms 3"] | None:
+    def forces_std(self) -> Float[AnyArray, "atoms 3"] | None:
         """Total spread of each force component, eV/Å."""
         return _total(self.forces_epistemic_std, self.forces_aleatoric_std)
 
     @property
-    def stress_std(self) -> Float[np.ndarray, " 6"] | None:
+    def stress_std(self) -> Float[AnyArray, " 6"] | None:
         """Total spread of each stress component, eV/Å³."""
         return _total(self.stress_epistemic_std, self.stress_aleatoric_std)
 

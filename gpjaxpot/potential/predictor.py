@@ -26,16 +26,16 @@ CHUNK = 64
 class Centres(eqx.Module):
     """Environments with the coefficients that the data left on them."""
 
-    features: tuple[Float[Array, "features centres"], ...]
+    features: tuple[Float[Array, "_ centres"], ...]
     species: Int[Array, " centres"]
     values: Float[Array, " centres"]
-    gradients: tuple[Float[Array, "features centres"], ...] | None = None
+    gradients: tuple[Float[Array, "_ centres"], ...] | None = None
 
 
 def local_energies(
     kernel: EnergyKernel,
     centres: Centres,
-    features: tuple[Float[Array, "features atoms"], ...],
+    features: tuple[Float[Array, "_ atoms"], ...],
     species: Int[Array, " atoms"],
 ) -> Float[Array, " atoms"]:
     """Mean energy of each environment, eV, without the energy per species."""

@@ -2,9 +2,10 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from gpjaxpot.covariance.features import Environments, environments
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.covariance.features import Environments, Stage, stage
 from gpjaxpot.covariance.rows import inducing_rows
 from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
@@ -24,16 +25,17 @@ class SparseModel(eqx.Module):
         del kernel
         return self.with_weights(self.posterior.weights)
 
-    def with_weights(self, weights: Float[Array, " inducing"]) -> Centres:
+    def with_weights(self, weights: Float[AnyArray, " inducing"]) -> Centres:
         """Inducing environments with other weights, such as a draw from the posterior."""
         return Centres(self.inducing.features, self.inducing.species, weights)
 
-    def cross(self, kernel: EnergyKernel, batch: Batch) -> Cross:
+    def cross(self, kernel: EnergyKernel, batch: Batch, staged: Stage | None = None) -> Cross:
         """Prior covariances of everything in a one-structure batch with the inducing variables."""
-        rows = inducing_rows(kernel, batch, self.inducing)
+        staged = stage(kernel, batch) if staged is None else staged
+        rows = inducing_rows(kernel, batch, self.inducing, staged)
         return Cross(
             rows.energy,
-            local_cross(kernel, batch, self.inducing),
+            local_cross(kernel, batch, Environments(staged.features, batch.species), self.inducing),
             jnp.moveaxis(rows.forces, 0, 1),
             rows.stress[:, 0],
         )
@@ -41,9 +43,8 @@ class SparseModel(eqx.Module):
 
 @eqx.filter_jit
 def local_cross(
-    kernel: EnergyKernel, batch: Batch, others: Environments
-) -> Float[Array, "atoms others"]:
+    kernel: EnergyKernel, batch: Batch, here: Environments, others: Environments
+) -> Float[AnyArray, "atoms others"]:
     """Prior covariances of the local energies of a batch with those of `others`."""
-    here = environments(kernel, batch)
     gram = kernel.gram(here.features, others.features, here.species, others.species)
     return gram * batch.atom_mask[:, None]

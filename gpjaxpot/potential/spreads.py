@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpjaxpot.covariance.features import stage
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.cross import prior
 from gpjaxpot.potential.exact_model import ExactModel
@@ -27,24 +29,23 @@ def spreads(
         ArithmeticError: if a variance is negative beyond round-off.
     """
     n = len(structure)
-    before = prior(kernel, batch)
-    cross = model.cross(kernel, batch)
+    staged = stage(kernel, batch)
+    before = prior(kernel, batch, staged)
+    cross = jax.tree.map(np.asarray, model.cross(kernel, batch, staged))
+    before = jax.tree.map(np.asarray, before)
     width = cross.energy.shape[1]
-    scale = float(jnp.max(before.energies[:n]))
+    scale = float(np.max(before.energies[:n]))
     # One product for all rows: energy, per-atom energies, forces, stress.
     rows = [cross.energy, cross.energies[:n], cross.forces[:n].reshape(3 * n, width)]
     periodic = structure.volume is not None
     if periodic:
         rows.append(cross.stress)
-    known, left = model.posterior.halves(jnp.concatenate(rows))
-    change = np.asarray(jnp.sum(left**2, axis=1) - jnp.sum(known**2, axis=1))
+    known, left = (np.asarray(h) for h in model.posterior.halves(jnp.asarray(np.concatenate(rows))))
+    change = np.sum(left**2, axis=1) - np.sum(known**2, axis=1)
     first, last = 1 + n, 1 + n + 3 * n
     known3, left3 = known[first:last].reshape(n, 3, -1), left[first:last].reshape(n, 3, -1)
-    forces = np.asarray(
-        before.forces[:n]
-        - jnp.einsum("axr,ayr->axy", known3, known3)
-        + jnp.einsum("axr,ayr->axy", left3, left3)
-    )
+    gained = known3 @ np.swapaxes(known3, 1, 2) - left3 @ np.swapaxes(left3, 1, 2)
+    forces = np.asarray(before.forces)[:n] - gained
     diagonal = np.diagonal(forces, axis1=1, axis2=2)
     found = {
         "energy_epistemic_std": float(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import OBSERVABLES, Noise
 from gpjaxpot.structures.labels import Frame
@@ -19,11 +20,11 @@ class Observations:
     Where `known` is False, σ is only the factor of a level that is still to be learned.
     """
 
-    places: Int[np.ndarray, " data"]
-    targets: Float[np.ndarray, " data"]
-    sigma: Float[np.ndarray, " data"]
-    known: Bool[np.ndarray, " data"]
-    kind: Int[np.ndarray, " data"]
+    places: Int[AnyArray, " data"]
+    targets: Float[AnyArray, " data"]
+    sigma: Float[AnyArray, " data"]
+    known: Bool[AnyArray, " data"]
+    kind: Int[AnyArray, " data"]
     """Index into `OBSERVABLES`."""
 
     def __len__(self) -> int:

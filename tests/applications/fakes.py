@@ -71,7 +71,12 @@ class FakePotential:
         """Return the two entries that the faces read."""
         return {"fingerprint": "abc123", "calibration": self.calibration}
 
-    def predict(self, structure, *, uncertainty=False, covariance=False, dtype="float64"):
+    def neighbours(self, skin=0.0):
+        """Keep nothing: springs have no neighbours."""
+
+    def predict(
+        self, structure, *, uncertainty=False, covariance=False, dtype="float64", neighbours=None
+    ):
         """Return the springs' energy and forces, rounded to `dtype`."""
         self.calls.append({"uncertainty": uncertainty, "covariance": covariance, "dtype": dtype})
         positions = np.asarray(structure.positions, dtype=dtype).astype(float)

@@ -39,9 +39,7 @@ def test_every_hyperparameter_reaches_gap_fit(config: dict) -> None:
         ("train", "stress", True, "no stresses"),
     ],
 )
-def test_what_gap_has_not_is_refused(
-    config: dict, section: str, key: str, value: object, wanted: str
-) -> None:
+def test_what_gap_has_not_is_refused(config: dict, section: str, key: str, value: object, wanted: str) -> None:
     changed = copy.deepcopy(config)
     changed[section][key] = value
     with pytest.raises(ValueError, match=wanted):

@@ -20,9 +20,7 @@ def test_durations(value, text):
     assert report.seconds(value) == text
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(900, "0.9 kB"), (2.34e6, "2.34 MB"), (1.5e10, "15 GB")]
-)
+@pytest.mark.parametrize(("value", "text"), [(900, "0.9 kB"), (2.34e6, "2.34 MB"), (1.5e10, "15 GB")])
 def test_memory(value, text):
     assert report.memory(value) == text
 

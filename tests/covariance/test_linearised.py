@@ -6,19 +6,16 @@ import pytest
 
 from gpjaxpot.covariance.linearised import profile_derivatives
 from gpjaxpot.kernels import DotPower
-from tests.covariance.zoo import KERNELS
-from tests.systems import batch_of, observed, plain_block, staged_block, structure
+from tests.covariance.zoo import KERNELS, PLACES, padded, small_structures
+from tests.systems import observed, plain_block, staged_block
 
 
 @pytest.fixture(scope="module", params=KERNELS)
 def case(request):
-    """A kernel, two structures of 3 and 4 atoms on 4 places, and their sizes."""
+    """A kernel, two structures padded to the same places, and their sizes."""
     kernel = KERNELS[request.param]
-    species = kernel.species
-    slots = (36,) if len(species) == 1 else (20, 20)
-    sizes = (3, 4)
-    structures = (structure(species, 3), structure(species, 4, seed=5))
-    return kernel, [batch_of(s, species, 3.5, slots=slots, atoms=4) for s in structures], sizes
+    structures = small_structures(kernel)
+    return kernel, [padded(kernel, s) for s in structures], [len(s) for s in structures]
 
 
 @pytest.mark.parametrize(("i", "j"), [(0, 0), (0, 1), (1, 0)])
@@ -38,10 +35,8 @@ def test_equal_plain_differentiation(case, i, j):
 def test_symmetric_and_positive(case):
     kernel, batches, sizes = case
     rows = [[np.asarray(staged_block(kernel, a, b)) for b in batches] for a in batches]
-    chosen = [observed(n, 4) for n in sizes]
-    full = np.block(
-        [[rows[i][j][np.ix_(chosen[i], chosen[j])] for j in range(2)] for i in range(2)]
-    )
+    chosen = [observed(n, PLACES) for n in sizes]
+    full = np.block([[rows[i][j][np.ix_(chosen[i], chosen[j])] for j in range(2)] for i in range(2)])
     np.testing.assert_allclose(full, full.T, atol=1e-13 * np.abs(full).max())
     # Scaled to unit diagonal, round-off of an eigenvalue is some ε times the size.
     scale = np.sqrt(np.diagonal(full))

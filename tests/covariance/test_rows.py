@@ -9,74 +9,90 @@ import pytest
 from gpjaxpot.covariance import rows
 from gpjaxpot.covariance.features import environments, join
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
-from tests.covariance.zoo import KERNELS
-from tests.systems import VOIGT, batch_of, structure
+from tests.covariance.zoo import KERNELS, padded
+from tests.systems import batch_of, linear, perturbed, structure
 
-NAMES = ("Matérn", "function", "two species and terms, similar")
-
-
-@eqx.filter_jit
-def by_differentiation(kernel, batch, inducing):
-    """Energies [structures, m] and their slopes by positions and strain."""
-
-    def energies(positions, strain):
-        moved = eqx.tree_at(lambda b: (b.positions, b.strain), batch, (positions, strain))
-        e = environments(kernel, moved)
-        gram = kernel.gram(e.features, inducing.features, e.species, inducing.species)
-        gram = gram * batch.atom_mask[:, None]
-        return jax.ops.segment_sum(gram, batch.owner, batch.n_structures + 1)[:-1]
-
-    places = (batch.positions, batch.strain)
-    return energies(*places), jax.jacrev(energies, argnums=(0, 1))(*places)
+NAMES = ("compound", "function", "two species and terms")
+compiled = eqx.filter_jit(environments)
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def case(request):
-    """A kernel, a batch of a crystal and a molecule, and inducing environments of others."""
+    """A kernel, a crystal of three atoms and a molecule of four, their batch, inducing ones."""
     kernel = KERNELS[request.param]
     species = kernel.species
-    slots = (36,) if len(species) == 1 else (20, 20)
+    slots = (16,) if len(species) == 1 else (12, 12)
     members = [structure(species, 3), structure(species, 4, periodic=False, seed=5)]
     batch = batch_of(members, species, 3.5, slots=slots, atoms=8)
-    other = batch_of(structure(species, 4, seed=7), species, 3.5)
-    inducing = join([environments(kernel, other), environments(kernel, batch).take(jnp.arange(2))])
-    return kernel, batch, inducing
+    others = batch_of([structure(species, 4, seed=i) for i in (7, 8)], species, 3.5, slots=slots)
+    # Two of the batch's own environments among them, so that some coincide.
+    first, second = compiled(kernel, others), compiled(kernel, batch)
+    inducing = join([first.take(jnp.arange(4)), second.take(jnp.arange(2))])
+    return kernel, members, batch, inducing
 
 
-def test_equal_differentiation_of_the_gram_matrix(case):
-    kernel, batch, inducing = case
-    energy, (by_position, by_strain) = by_differentiation(kernel, batch, inducing)
-    result = inducing_rows(kernel, batch, inducing)
-    np.testing.assert_allclose(result.energy, energy, rtol=1e-12)
-    # An atom moves the energy of its own structure only.
-    forces = -jnp.moveaxis(jnp.sum(by_position, axis=0), (0, 1, 2), (2, 1, 0))
-    scale = np.abs(forces).max()
-    np.testing.assert_allclose(result.forces, forces, atol=1e-10 * scale)
-    slope = by_strain[0, :, 0]  # the crystal's energy by its own strain
-    voigt = np.stack([(slope[:, i, j] + slope[:, j, i]) / 2 for i, j in VOIGT])
-    voigt = voigt / float(batch.volumes[0])
-    np.testing.assert_allclose(result.stress[:, 0], voigt, atol=1e-10 * np.abs(voigt).max())
+@eqx.filter_jit
+def by_chain_rule(kernel, lin, inducing):
+    """cov([E, F, σ], f_m) of one structure, from its directions and the kernel's slope."""
+    total = 0.0
+    coupling = kernel.coupling(lin.species, inducing.species) * lin.mask[:, None]
+    for i, term in enumerate(kernel.terms):
+        value = jax.vmap(jax.value_and_grad(term.kernel.evaluate), (None, 1))
+        k, slope = jax.vmap(value, (1, None))(lin.features[i], inducing.features[i])
+        energy = jnp.sum(coupling * k, axis=0)
+        moved = jnp.einsum("cfa,am,amf->cm", lin.directions[i], coupling, slope)
+        total = total + jnp.concatenate([energy[None], moved])
+    return total
+
+
+def test_equal_the_chain_rule_structure_by_structure(case):
+    kernel, members, batch, inducing = case
+    energy, forces, stress = as_numpy(inducing_rows(kernel, batch, inducing))
+    first = 0
+    for number, s in enumerate(members):
+        # Its directions equal plain AD, as the tests of `linearised` hold.
+        expected = np.asarray(by_chain_rule(kernel, linear(kernel, padded(kernel, s)), inducing))
+        np.testing.assert_allclose(energy[number], expected[0], rtol=1e-12)
+        ours = forces[first : first + len(s)].reshape(3 * len(s), -1)
+        theirs = expected[1 : 1 + len(ours)]
+        np.testing.assert_allclose(ours, theirs, atol=1e-10 * np.abs(theirs).max())
+        if s.volume is not None:
+            scale = np.abs(expected[-6:]).max()
+            np.testing.assert_allclose(stress[number], expected[-6:], atol=1e-10 * scale)
+        first += len(s)
+
+
+def test_equal_finite_differences(case):
+    kernel, members, batch, inducing = case
+    copies, stencil = perturbed(members[0], 1e-4)
+    many = batch_of(copies, kernel.species, kernel.reach)
+    e = compiled(kernel, many)
+    gram = np.asarray(kernel.gram(e.features, inducing.features, e.species, inducing.species))
+    owner = np.asarray(many.owner)[None] == np.arange(len(copies))[:, None]
+    expected = stencil @ (owner @ gram)
+    energy, forces, stress = as_numpy(inducing_rows(kernel, batch, inducing))
+    actual = np.concatenate([energy[:1], forces[:3].reshape(9, -1), stress[0]])
+    # Truncation h² times third derivatives, 1e-8 × 1e2, and round-off ε/h.
+    np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
 
 
 def test_nothing_where_there_is_nothing(case):
-    kernel, batch, inducing = case
+    kernel, _, batch, inducing = case
     result = inducing_rows(kernel, batch, inducing)
     np.testing.assert_array_equal(result.forces[:, 7], 0.0)  # a padding place
     assert np.isnan(result.stress[:, 1]).all()  # a molecule has no stress
 
 
 def test_blocks_of_columns_change_nothing(case, monkeypatch):
-    kernel, batch, inducing = case
+    kernel, _, batch, inducing = case
     whole = inducing_rows(kernel, batch, inducing)
     monkeypatch.setattr(rows, "COLUMN_BLOCK", 4)
-    for a, b in zip(
-        jax.tree.leaves(inducing_rows(kernel, batch, inducing)), jax.tree.leaves(whole), strict=True
-    ):
+    for a, b in zip(jax.tree.leaves(inducing_rows(kernel, batch, inducing)), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
 def test_on_the_host_atoms_come_first(case):
-    kernel, batch, inducing = case
+    kernel, _, batch, inducing = case
     result = inducing_rows(kernel, batch, inducing)
     energy, forces, stress = as_numpy(result)
     assert (energy.shape, forces.shape, stress.shape) == ((2, 6), (8, 3, 6), (2, 6, 6))

@@ -69,8 +69,8 @@ def position_jacobian(soap, batch):
     return jax.jacfwd(by_position)(batch.positions)
 
 
-@pytest.mark.parametrize("species", [(14,), (1, 8)])
-def test_derivatives_equal_dscribes_analytical_ones(species):
+def test_derivatives_equal_dscribes_analytical_ones():
+    species = (1, 8)
     soap = SOAP(4.0, 4, 3, 0.4, species=species, dscribe=True)
     s = structure(species, 5, periodic=False)
     jacobian = np.asarray(position_jacobian(soap, batch_of(s, species, soap.reach, atoms=5)))

@@ -56,9 +56,7 @@ def test_projected_gaussian_equals_quadrature(neighbour):
     cosine, wc = gauss_legendre(50, -1.0, 1.0)
     phi = 2 * np.pi * np.arange(100) / 100
     sine = np.sqrt(1 - cosine**2)
-    directions = np.stack(
-        [np.outer(sine, np.cos(phi)), np.outer(sine, np.sin(phi)), np.outer(cosine, 1 + 0 * phi)]
-    )
+    directions = np.stack([np.outer(sine, np.cos(phi)), np.outer(sine, np.sin(phi)), np.outer(cosine, 1 + 0 * phi)])
     along = np.einsum("x,xcp->cp", neighbour, directions)
     distance2 = r[:, None, None] ** 2 - 2 * r[:, None, None] * along + np.dot(neighbour, neighbour)
     weighted = np.exp(-0.5 * distance2 / 0.5**2) * wc[:, None] * (2 * np.pi / 100)

@@ -171,10 +171,7 @@ def test_derivatives_by_its_own_settings_equal_finite_differences(name, crystal)
     batch = batch_of(crystal, WATER, 3.6, **SHAPE)  # the list must hold those that enter
     actual = setting_slopes(soap, batch)
     h = 1e-6
-    ahead, behind = (
-        spectrum(small_soap(WATER, **settings | {name: settings[name] + x * h}), batch)
-        for x in (1, -1)
-    )
+    ahead, behind = (spectrum(small_soap(WATER, **settings | {name: settings[name] + x * h}), batch) for x in (1, -1))
     # ε/h for features of order one; the Löwdin matrices cost another digit or two.
     np.testing.assert_allclose(getattr(actual, name), (ahead - behind) / (2 * h), atol=1e-7)
 

@@ -95,6 +95,4 @@ def test_gradients_by_hyperparameters_equal_finite_differences(name):
     for i, slope in enumerate(gradient):
         ahead, behind = ([x + s * h * (i == j) for j, x in enumerate(leaves)] for s in (1, -1))
         # ε/h of a sum of some tens.
-        assert float(slope) == pytest.approx(
-            float(total(ahead) - total(behind)) / (2 * h), abs=1e-7
-        )
+        assert float(slope) == pytest.approx(float(total(ahead) - total(behind)) / (2 * h), abs=1e-7)

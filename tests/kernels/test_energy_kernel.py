@@ -30,6 +30,8 @@ def test_terms_add_up_and_like_couples_to_like():
     value, parts = gram(EnergyKernel(terms()))
     like = np.asarray(SPECIES_P)[:, None] == np.asarray(SPECIES_Q)
     np.testing.assert_allclose(value, sum(parts) * like, rtol=1e-15)
+    same, _ = gram(EnergyKernel(terms(), jnp.eye(2)))
+    np.testing.assert_array_equal(value, same)
     assert EnergyKernel(terms()).reach == 3.5
 
 

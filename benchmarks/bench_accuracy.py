@@ -1,0 +1,128 @@
+"""Test errors and uncertainties of fits with default settings on the public data sets.
+
+python -m benchmarks.bench_accuracy [--data FOLDER] [--sets Si_mlearn acac] [--structures 100]
+                                    [--seconds 300] [--test-structures 200]
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.inputs import data_set, parser
+from benchmarks.machine import write_result
+from benchmarks.table import table
+
+SETS = (
+    "Si_mlearn",
+    "Li_mlearn",
+    "Cu_mlearn",
+    "acac",
+    "3BPA",
+    "TiAl",
+    "TiO2",
+    "LiPS",
+    "LiCl_small",
+    "Pt111_CO",
+    "water",
+    "rmd17_aspirin",
+    "rmd17_malonaldehyde",
+)
+ERRORS = (
+    "energy_mae_meV_per_atom",
+    "energy_rmse_meV_per_atom",
+    "forces_mae_eV_per_A",
+    "forces_rmse_eV_per_A",
+    "stress_mae_GPa",
+)
+
+
+def subset(frames: list, count: int, seed: int = 0) -> list:
+    """At most `count` of the frames, drawn at random; isolated atoms always stay."""
+    import numpy as np
+
+    bound = [frame for frame in frames if not frame.isolated]
+    order = np.random.default_rng(seed).permutation(len(bound))[:count]
+    return [frame for frame in frames if frame.isolated] + [bound[i] for i in sorted(order)]
+
+
+def train_and_test(folder: Path, structures: int, tested: int, seconds: float) -> dict[str, Any]:
+    """Fits by default settings and evaluates: errors, uncertainties, choices and seconds."""
+    import gpjaxpot as gp
+
+    isolated = folder / "isolated_atoms.xyz"
+    files = [folder / "train.xyz", *([isolated] if isolated.exists() else [])]
+    frames = subset(gp.read(*files), structures)
+    test = subset(gp.read(folder / "test.xyz"), tested)
+    settings = gp.load_settings(None, [f"model.time={seconds}"])
+    start = time.perf_counter()
+    potential = gp.fit(frames, settings=settings)
+    fitted = time.perf_counter()
+    scores = gp.evaluate(potential, test)
+    summary = potential.summary()
+    return {
+        "n_train": len(frames),
+        "n_test": len(test),
+        "method": summary["method"],
+        "n_inducing": summary["n_inducing"],
+        "fit_seconds": fitted - start,
+        "evaluate_seconds": time.perf_counter() - fitted,
+        **{key: scores[key] for key in ERRORS},
+        "uncertainty": scores["uncertainty"],
+        "choices": summary["choices"],
+    }
+
+
+def row(name: str, result: dict[str, Any]) -> list[object]:
+    """A line of the table."""
+    uncertain = result["uncertainty"]
+    energy, forces = uncertain["energy"] or {}, uncertain["forces"] or {}
+    return [
+        name,
+        result["n_train"],
+        result["n_inducing"] or result["method"],
+        *(result[key] for key in ERRORS),
+        *(block.get("z_variance") for block in (energy, forces)),
+        *(coverage(block) for block in (energy, forces)),
+        result["fit_seconds"],
+    ]
+
+
+def coverage(block: dict[str, Any]) -> float | None:
+    """The share of errors within the interval that should hold nine in ten."""
+    shares = block.get("coverage") or {}
+    return next((share for level, share in shares.items() if float(level) == 0.9), None)
+
+
+def main() -> int:
+    """The command line of this module."""
+    options = parser(__doc__)
+    options.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="data sets")
+    options.add_argument("--structures", type=int, default=100, help="training structures at most")
+    options.add_argument("--test-structures", type=int, default=200, help="test structures at most")
+    options.add_argument("--seconds", type=float, default=300.0, help="that a fit may take")
+    given = options.parse_args()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    rows, result = [], {}
+    for name in given.sets:
+        folder = data_set(given.data, name)
+        if folder is None:
+            continue
+        print(f"{name}: fitting", flush=True)
+        result[name] = train_and_test(folder, given.structures, given.test_structures, given.seconds)
+        rows.append(row(name, result[name]))
+        print(f"{name}: fitted in {result[name]['fit_seconds']:.0f} s", flush=True)
+    if not rows:
+        return 0
+    headings = ["set", "structures", "inducing", "E MAE meV/atom", "RMSE", "F MAE eV/Å", "RMSE",
+                "stress MAE GPa", "E z var", "F z var", "E in 90 %", "F in 90 %",
+                "fit s"]  # fmt: skip
+    print(table(headings, rows))
+    print(f"wrote {write_result('accuracy', {'limits': vars(given), 'sets': result})}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
