@@ -1,5 +1,7 @@
 """Small structures, batches of fixed shapes, and compiled functions that the tests share."""
 
+from functools import partial
+
 import equinox as eqx
 import numpy as np
 
@@ -41,10 +43,16 @@ def batch_of(structures, species, reach, *, slots=None, atoms=None) -> Batch:
     return collate(found, len(species), slots=slots, atoms=atoms)
 
 
-@eqx.filter_jit
-def spectrum(soap, batch):
+# Arrays here are small and programs large: code that compiles fast is what counts.
+quick_jit = partial(eqx.filter_jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def vectors(soap, batch):
     """Feature vectors of all places of a batch, as columns."""
     return soap(batch.displacements(), batch.mask, batch.species, batch.slots)
+
+
+spectrum = quick_jit(vectors)
 
 
 def features(soap, s, slots=None, atoms=None) -> np.ndarray:
@@ -91,14 +99,14 @@ def rotated(s, q) -> Structure:
     return moved(s, s.positions @ q.T, s.cell @ q.T)
 
 
-@eqx.filter_jit
+@quick_jit
 def plain_block(kernel, a, b):
     """cov([E, F, σ]) of two structures by nested AD: the definition."""
     return blocks.observable_block(kernel, a, b)
 
 
-linear = eqx.filter_jit(linearised.linearise)
-_staged = eqx.filter_jit(linearised.covariance)
+linear = quick_jit(linearised.linearise)
+_staged = quick_jit(linearised.covariance)
 
 
 def staged_block(kernel, a, b):
@@ -106,7 +114,7 @@ def staged_block(kernel, a, b):
     return _staged(kernel, linear(kernel, a), linear(kernel, b))
 
 
-_environments = eqx.filter_jit(environments)
+_environments = quick_jit(environments)
 
 
 def energy_covariance(kernel, first, second) -> np.ndarray:
@@ -115,9 +123,7 @@ def energy_covariance(kernel, first, second) -> np.ndarray:
     for structures in (first, second):
         batch = batch_of(structures, kernel.species, kernel.reach)
         owner = np.asarray(batch.owner)
-        sides.append(
-            (_environments(kernel, batch), owner[None] == np.arange(len(structures))[:, None])
-        )
+        sides.append((_environments(kernel, batch), owner[None] == np.arange(len(structures))[:, None]))
     (a, left), (b, right) = sides
     gram = np.asarray(kernel.gram(a.features, b.features, a.species, b.species))
     return left @ gram @ right.T

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 HOW_TO_PLOT = "figures need matplotlib, which is not installed: pip install 'gpjaxpot[plot]'"
-# A smaller σ is round-off of what symmetry makes certain, and has no place on a plot of σ.
-_CERTAIN = 1e-10
+# Share of σ below which its epistemic part is round-off of what symmetry makes certain, such as
+# the forces in a perfect crystal: zero in label and prediction, they tell nothing of σ.
+_CERTAIN = 1e-4
 
 Points = Float[np.ndarray, " points"]
 
@@ -54,7 +55,7 @@ def figures_of_test(
         reference = np.concatenate([f.labels.forces.ravel() for f, _ in forces])
         predicted = reference - np.concatenate([c.forces_error.ravel() for _, c in forces])
         figures["parity_forces"] = plots.parity_forces(reference, predicted)
-    return figures | _spread_figures(compared)
+    return figures | _spread_figures(compared, predictions)
 
 
 def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -> list[Path]:
@@ -67,36 +68,35 @@ def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -
     return paths
 
 
-def _spread_figures(compared: Sequence[Compared]) -> "dict[str, matplotlib.figure.Figure]":
+def _spread_figures(
+    compared: Sequence[Compared], predictions: Sequence[Any]
+) -> "dict[str, matplotlib.figure.Figure]":
     """Return the figures about σ, nothing if there is none."""
-    scored = {
-        name: points
-        for name, field in (("energy", "energy"), ("force components", "forces"))
-        if len((points := _scored(compared, field))[0])
+    points = {
+        "energy": _scored(compared, predictions, "energy"),
+        "force components": _scored(compared, predictions, "forces"),
     }
-    if not scored:
+    points = {name: both for name, both in points.items() if len(both[0])}
+    if not points:
         return {}
-    zeros = {name: np.zeros_like(std) for name, (std, _) in scored.items()}
     figures = {}
-    if "force components" in scored:
-        std, error = scored["force components"]
-        figures["force_error_against_std"] = plots.error_against_std(std, error, "eV/Å")
-    return figures | {
-        "reliability": plots.reliability(
-            {name: scores.pit(zeros[name], std, error) for name, (std, error) in scored.items()}
-        ),
-        "z_histogram": plots.z_histogram(
-            {name: error / std for name, (std, error) in scored.items()}
-        ),
-    }
+    if "force components" in points:
+        figures["force_error_against_std"] = plots.error_against_std(*points["force components"], "eV/Å")
+    pit = {name: scores.pit(np.zeros_like(std), std, error) for name, (std, error) in points.items()}
+    z = {name: error / std for name, (std, error) in points.items()}
+    return figures | {"reliability": plots.reliability(pit), "z_histogram": plots.z_histogram(z)}
 
 
-def _scored(compared: Sequence[Compared], name: str) -> tuple[Points, Points]:
-    """Return σ and error of all components that are not certain by symmetry, flat."""
-    pairs = [c for c in compared if getattr(c, f"{name}_std") is not None]
-    if not pairs:
-        return np.zeros(0), np.zeros(0)
-    std = np.concatenate([np.ravel(getattr(c, f"{name}_std")) for c in pairs])
-    error = np.concatenate([np.ravel(getattr(c, f"{name}_error")) for c in pairs])
-    uncertain = std > _CERTAIN
-    return std[uncertain], error[uncertain]
+def _scored(compared: Sequence[Compared], predictions: Sequence[Any], name: str) -> tuple[Points, Points]:
+    """Return total σ and error of all components that are not certain by symmetry, flat."""
+    std, error = [np.zeros(0)], [np.zeros(0)]
+    for item, prediction in zip(compared, predictions, strict=True):
+        total = getattr(item, f"{name}_std")
+        if total is None:
+            continue
+        n = item.n_atoms if name == "energy" else 1
+        epistemic = np.ravel(getattr(prediction, f"{name}_epistemic_std")) / n
+        uncertain = epistemic > _CERTAIN * np.ravel(total)
+        std.append(np.ravel(total)[uncertain])
+        error.append(np.ravel(getattr(item, f"{name}_error"))[uncertain])
+    return np.concatenate(std), np.concatenate(error)

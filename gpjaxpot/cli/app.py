@@ -63,8 +63,9 @@ def main() -> None:
     """Run the command line and end the process with its status."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal that has no Å shows "?" there; that is no reason to stop.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
     app(prog_name="gpjaxpot")
 
 

@@ -104,7 +104,7 @@ def _fit_or_say_how_to_resume(frames: "Sequence[Frame]", settings: "Settings", o
         with stoppable() as stop:
             report.heading("Fit")
             if partial.exists():
-                report.line(f"{partial} is there: taking up the work that was interrupted")
+                report.line(f"{partial}: taking up interrupted work, if data and settings are the same")
             with report.progress() as show:
 
                 def tell(stage: str, done: int, total: int) -> None:

@@ -89,11 +89,16 @@ def progress() -> Iterator[ShowProgress]:
     """Yield what shows how far each stage is: as bars in a terminal, else as lines."""
     console = Console(stderr=True, markup=False, highlight=False)
     if not console.is_terminal:
-        yield _Log(console)
+        log = _Log(console)
+        yield log
+        log.end_stage()
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=20))
-    with Progress(*columns, MofNCompleteColumn(), Elapsed(), TextColumn("left"), Remaining(), console=console) as bars:
-        yield _Bars(bars)
+    times = (Elapsed(), TextColumn("left"), Remaining())
+    with Progress(*columns, MofNCompleteColumn(), *times, console=console) as bars:
+        shown = _Bars(bars)
+        yield shown
+        shown.end_stage()
 
 
 def seconds(value: int | float) -> str:
@@ -122,16 +127,27 @@ class _Log:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._stage = ""
-        self._begun = self._told = time.monotonic()
+        self._begun = self._told = 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
         if stage != self._stage:
+            self.end_stage()
             self._stage, self._begun, self._told = stage, now, now
-        if done >= total or now - self._told > _LOG_EVERY:
+        if done >= total:
+            self.end_stage()
+        elif now - self._told > _LOG_EVERY:
             self._told = now
-            text = f"{stage}: {done} of {total}, {seconds(now - self._begun)}"
-            self._console.print(Text(text), soft_wrap=True)
+            self._say(f"{done} of {total}, {seconds(now - self._begun)}")
+
+    def end_stage(self) -> None:
+        """Say that the stage is over, also where it took fewer steps than it might have."""
+        if self._stage:
+            self._say(f"done, {seconds(time.monotonic() - self._begun)}")
+            self._stage = ""
+
+    def _say(self, text: str) -> None:
+        self._console.print(Text(f"{self._stage}: {text}"), soft_wrap=True)
 
 
 class _Bars:
@@ -140,14 +156,21 @@ class _Bars:
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
         self._stage = ""
+        self._total = 0
         self._task: TaskID | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._task is None or stage != self._stage:
-            if self._task is not None:
-                self._bars.stop_task(self._task)
+            self.end_stage()
             self._stage, self._task = stage, self._bars.add_task(stage)
+        self._total = total
         self._bars.update(self._task, completed=done, total=total)
+
+    def end_stage(self) -> None:
+        """Fill the bar, also where the stage took fewer steps than it might have."""
+        if self._task is not None:
+            self._bars.update(self._task, completed=self._total, total=self._total)
+            self._task = None
 
 
 def _out() -> Console:

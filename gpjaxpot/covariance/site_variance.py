@@ -26,7 +26,7 @@ def prior_force_covariance(
     for term, features, jacobian in zip(
         kernel.terms, staged.features, staged.jacobians, strict=True
     ):
-        jac = jnp.where(batch.mask, jacobian, 0.0)
+        jac = jnp.multiply(jacobian, batch.mask)
         vectors = features.T  # [atom, features]
         flat = jnp.transpose(jac, (2, 3, 1, 0)).reshape(-1, 3, jac.shape[0])  # [pair, 3, features]
         own = jnp.transpose(jnp.sum(jac, axis=2), (2, 1, 0))

@@ -49,7 +49,7 @@ def expand(
     apart = r2 > 0
     r = jnp.where(apart, jnp.sqrt(jnp.where(apart, r2, 1.0)), 0.0)
     weight, slope = jax.jvp(soap.weight, (r,), (jnp.ones_like(r),))
-    weight, slope = jnp.where(mask, weight, 0.0), jnp.where(mask, slope, 0.0)
+    weight, slope = weight * mask, slope * mask
     # The barrier keeps the exponentials out of the reductions that use them: inside a reduction the
     # CPU compiler calls the scalar routine, many times slower than the vector one.
     gaussians = jax.lax.optimization_barrier(jnp.exp(-basis.decay[:, :, None, None] * r2))

@@ -64,10 +64,10 @@ class SparsePosterior(eqx.Module):
         rank = whitening.shape[1]
         top = np.concatenate([rows[:, :-1] @ whitening, rows[:, -1:]], 1)
         prior = np.concatenate([np.eye(rank), np.zeros((rank, 1))], 1)
-        (r,) = scipy.linalg.qr(np.concatenate([top, prior]), mode="r")
+        r: np.ndarray = np.asarray(np.linalg.qr(np.concatenate([top, prior]), mode="r"))
         triangle, z, rest = r[:rank, :rank], r[:rank, rank], r[rank:, rank]
         white_weights = scipy.linalg.solve_triangular(triangle, z)
-        factor = scipy.linalg.solve_triangular(triangle, whitening.T, trans="T").T
+        factor = scipy.linalg.solve_triangular(triangle, whitening.T, trans=1).T
         log_determinant = 2.0 * np.sum(np.log(np.abs(np.diagonal(triangle)))) + log_noise
         evidence = -0.5 * (np.sum(rest**2) + log_determinant + n_data * np.log(2.0 * np.pi))
         return cls(

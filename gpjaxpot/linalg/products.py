@@ -1,8 +1,8 @@
 """Large matrix products, on whatever multiplies fastest."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Float
 
 from gpjaxpot.arrays import AnyArray
@@ -17,7 +17,7 @@ def multiply(
     times slower there (JAX 0.9; NumPy's BLAS is the vendor's or OpenBLAS).  Inside `jit`, `grad` or `vmap`, and
     on other devices, it is JAX's.
     """
-    concrete = not (isinstance(a, jax.core.Tracer) or isinstance(b, jax.core.Tracer))
+    concrete = not (isinstance(a, Tracer) or isinstance(b, Tracer))
     if concrete and all(d.platform == "cpu" for d in a.devices()):
         left = np.asarray(a).T if transpose else np.asarray(a)
         return jnp.asarray(left @ np.asarray(b))

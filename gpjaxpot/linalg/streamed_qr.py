@@ -1,7 +1,6 @@
 """Triangular factor of a tall matrix whose rows come in blocks and are forgotten."""
 
 import numpy as np
-import scipy.linalg
 from jaxtyping import Float
 
 from gpjaxpot.arrays import AnyArray
@@ -19,7 +18,7 @@ class StreamedQR:
     def __init__(self, columns: int, factor: Float[AnyArray, "rows columns"] | None = None):
         """Start empty, or from the factor of rows that were folded in before."""
         self.columns = columns
-        self.factor = np.zeros((0, columns)) if factor is None else np.asarray(factor)
+        self.factor: np.ndarray = np.zeros((0, columns)) if factor is None else np.asarray(factor)
         self._waiting: list[np.ndarray] = []
         self._count = 0
 
@@ -36,7 +35,6 @@ class StreamedQR:
         if self._count:
             stacked = np.concatenate([self.factor, *self._waiting])
             if len(stacked) > self.columns:
-                (factor,) = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)
-                stacked = np.triu(factor[: self.columns])
+                stacked = np.asarray(np.linalg.qr(stacked, mode="r"))
             self.factor, self._waiting, self._count = stacked, [], 0
         return self.factor

@@ -14,7 +14,7 @@ from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.cross import Cross
 from gpjaxpot.potential.predictor import Centres
-from gpjaxpot.structures.batch import Batch, collate, neighbourhood
+from gpjaxpot.structures.batch import Batch, collate, neighbourhood, slot_bucket
 from gpjaxpot.structures.structure import Structure
 
 block = eqx.filter_jit(covariance)
@@ -25,7 +25,7 @@ class ExactModel(eqx.Module):
     """Training structures, which of their [E | F | stress] were observed, and the posterior."""
 
     structures: tuple[Structure, ...]
-    places: tuple[Int[AnyArray, " data"], ...]
+    places: tuple[Int[AnyArray, "_"], ...]
     posterior: ExactPosterior
 
     def batches(self, kernel: EnergyKernel) -> list[Batch]:
@@ -72,9 +72,12 @@ class ExactModel(eqx.Module):
 
 
 def one_by_one(kernel: EnergyKernel, structures: tuple[Structure, ...]) -> list[Batch]:
-    """Batches of single structures, padded to common numbers of neighbours where that costs little."""
+    """Batches of single structures, padded to common numbers of neighbours: few shapes to compile."""
+    n_species = len(kernel.species)
     found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
-    return [collate([f], len(kernel.species)) for f in found]
+    need = [f.most_neighbours(n_species) for f in found]
+    slots = tuple(slot_bucket(max(c)) for c in zip(*need, strict=True))
+    return [collate([f], n_species, slots=slots) for f in found]
 
 
 def padded_places(

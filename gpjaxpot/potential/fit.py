@@ -146,7 +146,7 @@ def _condition(
         return condition(dense, structures, data, start, free, report)
     found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
     inducing = choose_inducing(
-        kernel, found, estimate.n_inducing, settings.model.selection, settings.train.seed, report
+        kernel, found, int(estimate.n_inducing or 0), settings.model.selection, settings.train.seed, report
     )
     if settings.model.n_inducing == "auto":
         why = "a sixth of the environments, within 300 to 2000 and the budget"

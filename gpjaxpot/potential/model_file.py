@@ -46,7 +46,7 @@ def save(potential: Potential, path: str | Path) -> None:
             "fits it"
         )
     arrays = {
-        name: np.ascontiguousarray(np.asarray(a)) for name, a in _arrays(potential.model).items()
+        name: np.asarray(a, order="C") for name, a in _arrays(potential.model).items()
     }
     arrays["centres.values"] = np.asarray(potential.centres.values)
     noise = potential.noise

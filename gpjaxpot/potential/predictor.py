@@ -137,8 +137,10 @@ class Neighbours:
         return self._batch
 
     def _near(self, structure: Structure) -> bool:
+        if self._found is None or self.skin <= 0:
+            return False
         old = self._found.structure
-        if self.skin <= 0 or len(old) != len(structure) or old.pbc != structure.pbc:
+        if len(old) != len(structure) or old.pbc != structure.pbc:
             return False
         if not (
             np.array_equal(old.numbers, structure.numbers)

@@ -92,12 +92,12 @@ class Settings(_Part):
     """All settings of a fit."""
 
     descriptor: list[DescriptorSettings] = Field(
-        default_factory=lambda: [DescriptorSettings()], min_length=1
+        default_factory=lambda: [DescriptorSettings.model_validate({})], min_length=1
     )
-    kernel: KernelSettings = Field(default_factory=KernelSettings)
-    noise: NoiseSettings = Field(default_factory=NoiseSettings)
-    model: ModelSettings = Field(default_factory=ModelSettings)
-    train: TrainSettings = Field(default_factory=TrainSettings)
+    kernel: KernelSettings = Field(default_factory=lambda: KernelSettings.model_validate({}))
+    noise: NoiseSettings = Field(default_factory=lambda: NoiseSettings.model_validate({}))
+    model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
+    train: TrainSettings = Field(default_factory=lambda: TrainSettings.model_validate({}))
     energy_per_species: dict[str, float] = Field(default_factory=dict)
 
 

@@ -85,7 +85,7 @@ def choose_inducing(
                         structures=BATCH_ATOMS)  # fmt: skip
         made = make(kernel, batch)
         real = np.flatnonzero(np.asarray(batch.atom_mask))
-        lonely = ~np.asarray(batch.mask).any(axis=0)[real]
+        lonely = np.logical_not(np.any(np.asarray(batch.mask), axis=0))[real]
         real_kept = (rng.random(len(real)) < keep) | lonely
         chosen = real[real_kept]
         for column, features in zip(vectors, made.features, strict=True):
@@ -259,4 +259,4 @@ def _resume(checkpoint: Path | None, mark: str, factors: dict[str, StreamedQR]) 
 
 def _store(checkpoint: Path, mark: str, done: int, factors: dict[str, StreamedQR]) -> None:
     with atomic_write(checkpoint, "wb") as handle:
-        np.savez(handle, mark=mark, done=done, **{n: f.fold() for n, f in factors.items()})
+        np.savez(handle, mark=np.array(mark), done=np.array(done), **{n: f.fold() for n, f in factors.items()})

@@ -48,9 +48,7 @@ def spreads(
     forces = np.asarray(before.forces)[:n] - gained
     diagonal = np.diagonal(forces, axis1=1, axis2=2)
     found = {
-        "energy_epistemic_std": float(
-            _root(np.asarray(before.energy) + change[0], scale * n**2, "the energy")
-        ),
+        "energy_epistemic_std": float(_root(before.energy + change[:1], scale * n**2, "the energy")[0]),
         "energies_epistemic_std": _root(
             np.asarray(before.energies[:n]) + change[1:first], scale, "a local energy"
         ),
@@ -58,8 +56,8 @@ def spreads(
         "forces_covariance": forces,
     }
     if periodic:
-        stress = np.asarray(before.stress) + change[last:]
-        found["stress_epistemic_std"] = _root(stress, scale * n**2 / structure.volume**2, "the stress")
+        per_volume = scale * (n / float(structure.volume or 1.0)) ** 2
+        found["stress_epistemic_std"] = _root(before.stress + change[last:], per_volume, "the stress")
     return found
 
 

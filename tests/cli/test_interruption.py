@@ -61,7 +61,7 @@ def test_an_interrupted_fit_resumes(files, tmp_path, monkeypatch):
     monkeypatch.setattr(report, "progress", recording)
     resumed = run(*words)
     assert resumed.exit_code == 0
-    assert "taking up the work" in resumed.stdout
+    assert "taking up interrupted work" in resumed.stdout
     steps = [done for stage, done in seen if stage == "covariances"]
     assert steps[0] == 4
     assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]

@@ -1,12 +1,12 @@
 """Sets of environments: taking some, and joining several."""
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gpjaxpot.covariance.features import environments, expansions, join
 from tests.covariance.zoo import KERNELS, padded, small_structures
+from tests.systems import quick_jit
 
 KERNEL = KERNELS["two species and terms"]
 
@@ -15,7 +15,7 @@ KERNEL = KERNELS["two species and terms"]
 def both():
     """Environments and expansions of a crystal of four atoms."""
     batch = padded(KERNEL, small_structures(KERNEL)[1])
-    return eqx.filter_jit(lambda k, b: (environments(k, b), expansions(k, b)))(KERNEL, batch)
+    return quick_jit(lambda k, b: (environments(k, b), expansions(k, b)))(KERNEL, batch)
 
 
 def test_environments_are_the_features_of_each_term(both):

@@ -1,6 +1,5 @@
 """Rows against inducing environments: the same numbers as differentiating the gram matrix."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +9,10 @@ from gpjaxpot.covariance import rows
 from gpjaxpot.covariance.features import environments, join
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
 from tests.covariance.zoo import KERNELS, padded
-from tests.systems import batch_of, linear, perturbed, structure
+from tests.systems import batch_of, linear, perturbed, quick_jit, structure
 
 NAMES = ("compound", "function", "two species and terms")
-compiled = eqx.filter_jit(environments)
+compiled = quick_jit(environments)
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -31,7 +30,7 @@ def case(request):
     return kernel, members, batch, inducing
 
 
-@eqx.filter_jit
+@quick_jit
 def by_chain_rule(kernel, lin, inducing):
     """cov([E, F, σ], f_m) of one structure, from its directions and the kernel's slope."""
     total = 0.0

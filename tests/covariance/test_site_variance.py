@@ -1,15 +1,14 @@
 """Prior force covariances atom by atom equal the diagonal blocks of the dense covariance."""
 
-import equinox as eqx
 import numpy as np
 import pytest
 
 from gpjaxpot.covariance.site_variance import prior_force_covariance
 from gpjaxpot.structures.structure import Structure
 from tests.covariance.zoo import KERNELS, padded
-from tests.systems import staged_block, structure
+from tests.systems import quick_jit, staged_block, structure
 
-compiled = eqx.filter_jit(prior_force_covariance)
+compiled = quick_jit(prior_force_covariance)
 
 
 def diagonal_blocks(kernel, batch):

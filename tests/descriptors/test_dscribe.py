@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpjaxpot.descriptors.soap import SOAP
-from tests.systems import batch_of, spectrum, structure
+from tests.systems import batch_of, quick_jit, spectrum, structure, vectors
 
 
 def judge_for(soap, periodic):
@@ -59,12 +59,12 @@ def test_equals_dscribe(species, n_max, l_max, sigma, periodic):
     assert error.max() < 1e-6
 
 
-@eqx.filter_jit
+@quick_jit
 def position_jacobian(soap, batch):
     """Derivative [feature, centre, atom, xyz]."""
 
     def by_position(positions):
-        return spectrum(soap, eqx.tree_at(lambda b: b.positions, batch, positions))
+        return vectors(soap, eqx.tree_at(lambda b: b.positions, batch, positions))
 
     return jax.jacfwd(by_position)(batch.positions)
 

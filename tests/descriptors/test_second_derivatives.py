@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.systems import SILICON, small_soap
+from tests.systems import SILICON, quick_jit, small_soap
 
 PLACES = {
     "none": None,
@@ -29,7 +29,7 @@ def vector(r, present):
     return SOAP(displacements, mask, jnp.zeros(1, int), (2,))[:, 0]
 
 
-@jax.jit
+@quick_jit
 def _derivatives(r, present):
     slope = jax.jacfwd(vector)
     return vector(r, present), slope(r, present), jax.jacfwd(slope)(r, present)

@@ -1,6 +1,5 @@
 """The arranged derivatives of SOAP equal those of automatic differentiation."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from gpjaxpot.descriptors.staged import expand, jacobian, pullback
 from gpjaxpot.structures.structure import Structure
-from tests.systems import SILICON, WATER, batch_of, small_soap, structure
+from tests.systems import SILICON, WATER, batch_of, quick_jit, small_soap, structure
 
 CASES = {
     "one species": (SILICON, {"l_max": 3}),
@@ -17,7 +16,7 @@ CASES = {
 }
 
 
-@eqx.filter_jit
+@quick_jit
 def both(soap, batch, cotangent):
     r = batch.displacements()
 

@@ -7,7 +7,7 @@ import pytest
 from gpjaxpot.gp.exact import ExactPosterior
 from tests.covariance.zoo import KERNELS, PLACES, padded
 from tests.gp.curves import covariance, energies, forces, squared_exponential
-from tests.systems import observed, staged_block, rotated, rotation, structure
+from tests.systems import observed, rotated, rotation, staged_block, structure
 
 TOLERANCE = 1e-8
 QUARTER = np.array([[0.0, -1.0], [1.0, 0.0]])

@@ -9,6 +9,7 @@ import pytest
 from gpjaxpot.errors import InputError
 from gpjaxpot.kernels import DotPower, FunctionKernel, Matern52, Scaled, SquaredExponential
 from tests.kernels.vectors import unit_vectors
+from tests.systems import quick_jit
 
 COSINE = {
     "ζ = 1": DotPower(1),
@@ -24,7 +25,7 @@ COSINE = {
 P, Q = jnp.asarray(unit_vectors(4)), jnp.asarray(unit_vectors(3, seed=1))
 
 
-@eqx.filter_jit
+@quick_jit
 def both_faces(kernel, p, q):
     return jax.vmap(jax.vmap(kernel.evaluate, (None, 1)), (1, None))(p, q), kernel.profile(p.T @ q)
 

@@ -91,9 +91,7 @@ def test_reverse_leads_back(mixture):
     mask, reverse = np.asarray(batch.mask), np.asarray(batch.reverse)
     r = np.asarray(batch.displacements()).reshape(3, -1)
     others = np.asarray(batch.others)
-    np.testing.assert_array_equal(
-        reverse.reshape(-1)[reverse], np.arange(mask.size).reshape(mask.shape)
-    )
+    np.testing.assert_array_equal(reverse.reshape(-1)[reverse], np.arange(mask.size).reshape(mask.shape))
     np.testing.assert_array_equal(reverse[mask] % batch.n_atoms, others[mask])
     here = np.arange(mask.size).reshape(mask.shape)
     # Round-off of sums of numbers of some 10 Å.
@@ -124,9 +122,7 @@ def test_strain_moves_as_a_strained_cell_and_positions_do():
     strain = 0.02 * np.random.default_rng(0).normal(size=(3, 3))  # not symmetric
     batch = batch_of(s, WATER, CUTOFF)
     f = np.eye(3) + strain
-    expected = eqx.tree_at(
-        lambda b: (b.positions, b.cells), batch, (batch.positions @ f, batch.cells @ f)
-    )
+    expected = eqx.tree_at(lambda b: (b.positions, b.cells), batch, (batch.positions @ f, batch.cells @ f))
     actual = eqx.tree_at(lambda b: b.strain, batch, jnp.asarray(strain)[None])
     mask = np.asarray(batch.mask)
     # Round-off of products of numbers of some 10 Å.
@@ -166,7 +162,7 @@ def test_buckets_hold_what_they_are_asked_for():
         sizes = [bucket(n) for n in range(1, 3000)]
         assert all(size >= n for n, size in enumerate(sizes, 1))
         assert sizes == sorted(sizes)
-    assert slot_bucket(0) == 0  # no neighbours of a species: no slots, and no cost
+    assert slot_bucket(0) > 0  # arrays without elements have no well-defined products
     assert [atom_bucket(n) for n in ATOM_BUCKETS] == list(ATOM_BUCKETS)
     # Few shapes, so few compilations: at most eight for each doubling.
     assert len({slot_bucket(n) for n in range(1, 1025)}) <= 8 * 10
