@@ -80,7 +80,5 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"cannot make the folder {folder}: {error.strerror}; choose another with --output"
-        ) from error
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}; choose another with --output") from error
     check_writable(folder / MODEL)

@@ -30,9 +30,7 @@ def can_plot() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def figures_of_test(
-    frames: Sequence[Frame], predictions: Sequence[Any]
-) -> "dict[str, matplotlib.figure.Figure]":
+def figures_of_test(frames: Sequence[Frame], predictions: Sequence[Any]) -> "dict[str, matplotlib.figure.Figure]":
     """Return a figure for each name: those that the labels and predictions allow.
 
     `parity_energy` and `parity_forces` show means, `force_error_against_std`, `reliability` and
@@ -47,9 +45,7 @@ def figures_of_test(
         predicted = reference - np.array([c.energy_error for _, c in energies])
         groups = [f.group or "(no group)" for f, _ in energies]
         named = any(f.group for f, _ in energies)
-        figures["parity_energy"] = plots.parity_energy(
-            reference, predicted, groups if named else None
-        )
+        figures["parity_energy"] = plots.parity_energy(reference, predicted, groups if named else None)
     forces = [(f, c) for f, c in pairs if c.forces_error is not None]
     if forces:
         reference = np.concatenate([f.labels.forces.ravel() for f, _ in forces])
@@ -68,9 +64,7 @@ def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -
     return paths
 
 
-def _spread_figures(
-    compared: Sequence[Compared], predictions: Sequence[Any]
-) -> "dict[str, matplotlib.figure.Figure]":
+def _spread_figures(compared: Sequence[Compared], predictions: Sequence[Any]) -> "dict[str, matplotlib.figure.Figure]":
     """Return the figures about σ, nothing if there is none."""
     points = {
         "energy": _scored(compared, predictions, "energy"),

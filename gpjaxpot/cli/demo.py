@@ -59,9 +59,11 @@ def _show(done: "Demo", output: Path) -> None:
     forces = np.concatenate([frame.labels.forces.ravel() for frame in done.test])
     report.line(f"The forces themselves have a root mean square of {forces.std():.2f} eV/Å.")
     report.heading("Files")
+    report.line(f"in {output}:")
     paths = [*done.files, *done.figures]
-    report.pairs((str(path), _SHOWS.get(path.name, "")) for path in paths)
+    report.pairs((f"  {path.name}", _SHOWS.get(path.name, "")) for path in paths)
     if not done.figures:
         report.line(f"No figures: {HOW_TO_PLOT}, then run the demo again.")
     report.heading("Next")
+    report.line(f"  gpjaxpot info {done.files[0]}")
     report.line("  gpjaxpot fit YOUR_DATA.xyz --output model.safetensors --test OTHER.xyz")

@@ -162,7 +162,7 @@ class _Bars:
     def __call__(self, stage: str, done: int, total: int) -> None:
         if self._task is None or stage != self._stage:
             self.end_stage()
-            self._stage, self._task = stage, self._bars.add_task(stage)
+            self._stage, self._task = stage, self._bars.add_task(stage, total=total)
         self._total = total
         self._bars.update(self._task, completed=done, total=total)
 

@@ -46,9 +46,9 @@ def start(*words: object, **options) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def finish(process: subprocess.Popen[str], seconds: float = 300.0) -> tuple[int, str, str]:
     """Return exit status, stdout and stderr of a process that was started."""
-    stdout, stderr = process.communicate(timeout=300)
+    stdout, stderr = process.communicate(timeout=seconds)
     return process.returncode, stdout, stderr
 
 

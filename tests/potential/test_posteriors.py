@@ -181,7 +181,7 @@ def test_residuals_fall_with_the_noise(frames):
         worst.append(max(abs(p.forces - f.labels.forces).max() for p, f in zip(found, frames[:2], strict=True)))
         energies = [abs(p.energy - f.labels.energy) for p, f in zip(found, frames[:2], strict=True)]
     assert worst[0] > worst[1] > worst[2]
-    assert max(energies) < 1e-4
+    assert max(energies) < 1e-2
 
 
 def test_a_constant_in_all_energies_is_taken_up_by_the_reference(frames):
