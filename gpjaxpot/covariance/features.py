@@ -41,8 +41,8 @@ def environments(kernel: EnergyKernel, batch: Batch) -> Environments:
 class Stage(eqx.Module):
     """Features of a batch and their derivatives by displacement, under each term: made once, used often."""
 
-    features: tuple[Float[AnyArray, "features atoms"], ...]
-    jacobians: tuple[Float[AnyArray, "features 3 slots atoms"], ...]
+    features: tuple[Float[AnyArray, "_ atoms"], ...]
+    jacobians: tuple[Float[AnyArray, "_ 3 slots atoms"], ...]
 
 
 @eqx.filter_jit

@@ -60,13 +60,14 @@ def test_matern_curvature_is_continuous_at_coincidence():
     np.testing.assert_allclose(near, force_force(a, a), atol=1e-6)
 
 
-def test_round_off_below_zero_distance_is_coincidence():
-    # The cosine of a unit vector with itself may come out as 1 + ε.
+def test_matern_profile_where_vectors_coincide():
+    # 1 − s/6 + s²/24 − … with s = 10 (1 − t)/ℓ² = x²; round-off may make t = 1 + ε.
     profile = Matern52(ELL).profile
-    above, at = jnp.array(1.0 + 2.3e-16), jnp.array(1.0)
-    for function in (profile, jax.grad(profile), jax.grad(jax.grad(profile))):
-        assert float(function(above)) == pytest.approx(float(function(at)), rel=1e-7)
-        assert np.isfinite(function(at))
+    c = 10.0 / ELL**2
+    for t in (jnp.array(1.0), jnp.array(1.0 + 2.3e-16)):
+        assert float(profile(t)) == pytest.approx(1.0, abs=1e-14)
+        assert float(jax.grad(profile)(t)) == pytest.approx(c / 6, rel=1e-12)
+        assert float(jax.grad(jax.grad(profile))(t)) == pytest.approx(c**2 / 12, rel=1e-12)
 
 
 @pytest.mark.parametrize("kernel", [Matern52, SquaredExponential])
