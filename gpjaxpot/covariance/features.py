@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.descriptors.staged import Expansion, expand, jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.linalg.products import first_axis_last
 from gpjaxpot.structures.batch import Batch
 
 
@@ -42,17 +43,23 @@ class Stage(eqx.Module):
     """Features of a batch and their derivatives by displacement, under each term: made once, used often."""
 
     features: tuple[Float[AnyArray, "_ atoms"], ...]
-    jacobians: tuple[Float[AnyArray, "_ 3 slots atoms"], ...]
+    moves: tuple[Float[AnyArray, "3 slots atoms _"], ...]
+    """How the displacement of a pair, by x, y and z, moves the features of its centre, 1/Å; features last."""
+
+
+def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
+    """Compute features and their derivatives at all places of `batch`; what padding slots hold is not used."""
+    features, jacobians = _with_jacobians(kernel, batch)
+    return Stage(features, tuple(first_axis_last(j) for j in jacobians))
 
 
 @eqx.filter_jit
-def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
-    """Compute features and Jacobians of all places of `batch`."""
+def _with_jacobians(kernel: EnergyKernel, batch: Batch):
     parts = expansions(kernel, batch)
     jacobians = tuple(
         jacobian(t.descriptor, e, batch.slots) for t, e in zip(kernel.terms, parts, strict=True)
     )
-    return Stage(tuple(e.features for e in parts), jacobians)
+    return tuple(e.features for e in parts), jacobians
 
 
 def expansions(kernel: EnergyKernel, batch: Batch) -> tuple[Expansion, ...]:

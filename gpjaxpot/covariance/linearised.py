@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
 from gpjaxpot.covariance.features import stage
 from gpjaxpot.kernels.abstract import AbstractKernel
@@ -36,28 +37,29 @@ class Linearised(eqx.Module):
 def linearise(kernel: EnergyKernel, batch: Batch) -> Linearised:
     """Linearise a batch of one structure.  Stress directions are NaN where there is no volume."""
     staged = stage(kernel, batch)
-    directions = tuple(_directions(batch, jacobian) for jacobian in staged.jacobians)
+    directions = tuple(_directions(batch, moves) for moves in staged.moves)
     return Linearised(staged.features, directions, batch.species, batch.atom_mask)
 
 
 def _directions(
-    batch: Batch, by_displacement: Float[Array, "features 3 slots atoms"]
+    batch: Batch, moves: Float[AnyArray, "3 slots atoms features"]
 ) -> Float[Array, "coordinates features atoms"]:
     n = batch.n_atoms
-    moved = jnp.moveaxis(by_displacement, (2, 3), (0, 1))  # [slot, centre, features, 3]
+    moved = jnp.moveaxis(moves, 0, 2)  # [slot, centre, 3, features]
     moved = jnp.where(batch.mask[:, :, None, None], moved, 0.0)
     centre = jnp.broadcast_to(jnp.arange(n), batch.others.shape)
     forces = jnp.zeros((n, n, *moved.shape[2:]), moved.dtype).at[batch.others, centre].add(-moved)
     forces = forces.at[jnp.arange(n), jnp.arange(n)].add(jnp.sum(moved, axis=0))
-    forces = jnp.transpose(forces, (0, 3, 2, 1)).reshape(3 * n, -1, n)
-    return jnp.concatenate([forces, stress_directions(batch, by_displacement)])
+    forces = jnp.transpose(forces, (0, 2, 3, 1)).reshape(3 * n, -1, n)
+    return jnp.concatenate([forces, stress_directions(batch, moves)])
 
 
 def stress_directions(
-    batch: Batch, by_displacement: Float[Array, "features 3 slots atoms"]
+    batch: Batch, moves: Float[AnyArray, "3 slots atoms features"]
 ) -> Float[Array, "6 features atoms"]:
     """How the six stress components of a one-structure batch move the features: (1/V) ∂p/∂ε."""
-    virial = jnp.einsum("bka,fcka->bcfa", batch.displacements(), by_displacement)
+    lengths = jnp.where(batch.mask, batch.displacements(), 0.0)
+    virial = jnp.einsum("bka,ckaf->bcfa", lengths, moves)
     return jnp.stack([0.5 * (virial[i, j] + virial[j, i]) for i, j in VOIGT]) / batch.volumes[0]
 
 

@@ -23,17 +23,15 @@ def prior_force_covariance(
     """
     staged = stage(kernel, batch) if staged is None else staged
     total = jnp.zeros((batch.n_atoms, 3, 3))
-    for term, features, jacobian in zip(
-        kernel.terms, staged.features, staged.jacobians, strict=True
-    ):
-        jac = jnp.multiply(jacobian, batch.mask)
+    for term, features, moves in zip(kernel.terms, staged.features, staged.moves, strict=True):
         vectors = features.T  # [atom, features]
-        flat = jnp.transpose(jac, (2, 3, 1, 0)).reshape(-1, 3, jac.shape[0])  # [pair, 3, features]
-        own = jnp.transpose(jnp.sum(jac, axis=2), (2, 1, 0))
+        own = jnp.swapaxes(jnp.sum(moves, axis=1, where=batch.mask[:, :, None]), 0, 1)
+        flat = moves.reshape(3, -1, features.shape[0])  # [3, pair, features]
 
         def one(a, own_a, backs, others, used, vectors=vectors, flat=flat, kernel_t=term.kernel):
             # Environments: of a itself, and of each neighbour through the pair that leads back to a.
-            moves = jnp.concatenate([own_a[None], jnp.where(used[:, None, None], -flat[backs], 0.0)])
+            back = jnp.where(used[:, None], -flat[:, backs], 0.0)
+            moves = jnp.concatenate([own_a[:, None], back], axis=1)
             centres = jnp.concatenate([a[None], others])
             p = vectors[centres]
             species = batch.species[centres]
@@ -46,17 +44,17 @@ def prior_force_covariance(
 
 
 def _quadratic(kernel, coupling, p, moves) -> Array:
-    """Σ over pairs of environments of movesᵀ (∂p∂q κ) moves, 3 × 3."""
+    """Σ over pairs of environments e, g of moves_eᵀ (∂p∂q κ_eg) moves_g, 3 × 3."""
     if kernel.cosine:
         _, k1, k2 = profile_derivatives(kernel, p @ p.T)
-        weighted = jnp.tensordot(coupling * k1, moves, 1)
-        first = jnp.einsum("exf,eyf->xy", moves, weighted)
-        u = jnp.einsum("exf,gf->exg", moves, p)
-        return first + jnp.einsum("exg,eg,gye->xy", u, coupling * k2, u)
+        weighted = jnp.einsum("eg,xgf->xef", coupling * k1, moves)
+        first = jnp.einsum("xef,yef->xy", moves, weighted)
+        u = jnp.einsum("xef,gf->xeg", moves, p)
+        return first + jnp.einsum("xeg,eg,yge->xy", u, coupling * k2, u)
 
     def value(x: Array, y: Array) -> Array:
-        left = p + jnp.tensordot(x, moves, ((0,), (1,)))
-        right = p + jnp.tensordot(y, moves, ((0,), (1,)))
+        left = p + jnp.tensordot(x, moves, 1)
+        right = p + jnp.tensordot(y, moves, 1)
         return jnp.sum(coupling * kernel.gram(left.T, right.T))
 
     zero = jnp.zeros(3, p.dtype)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from gpjaxpot.descriptors.harmonics import solid_harmonics
+from gpjaxpot.descriptors.harmonics import gradient_matrices, solid_harmonics
 from gpjaxpot.descriptors.soap import SOAP, packing, spectrum_prefactor
 
 
@@ -88,7 +88,7 @@ def pullback(
     places, weights = _unpacking(soap.channels)
     along_r = jnp.zeros_like(parts.distance)  # by the weight
     along_r2 = jnp.zeros_like(parts.distance)  # by r² in the exponents
-    by_harmonics = []
+    by_direction = jnp.zeros_like(parts.displacements)
     for l, c in enumerate(parts.coefficients):
         packed = cotangent[l * upper : (l + 1) * upper] * spectrum_prefactor(l)
         full = packed[places].reshape(soap.channels, soap.channels, -1)
@@ -103,10 +103,13 @@ def pullback(
             along_r = along_r.at[here].add(jnp.sum(product, axis=0))
             along_r2 = along_r2.at[here].add(jnp.tensordot(basis.decay[l], product, 1))
             columns.append(jnp.einsum("nma,nka->mka", by_primitive, gaussians))
-        by_harmonics.append(jnp.concatenate(columns, axis=1) * parts.weight)
-    _, back = jax.vjp(lambda d: solid_harmonics(d / basis.length, soap.l_max), parts.displacements)
+        if l:
+            matrices = jnp.asarray(gradient_matrices(l), parts.distance.dtype)
+            lower = jnp.tensordot(matrices, jnp.concatenate(columns, axis=1), ((1,), (0,)))
+            by_direction = by_direction + jnp.sum(lower * parts.harmonics[l - 1], axis=1)
     radial = parts.weight_slope * along_r / jnp.where(parts.distance > 0, parts.distance, 1.0)
-    return back(by_harmonics)[0] + (radial - 2.0 * parts.weight * along_r2) * parts.displacements
+    along = (radial - 2.0 * parts.weight * along_r2) * parts.displacements
+    return along + by_direction * parts.weight / basis.length
 
 
 def jacobian(
@@ -114,7 +117,6 @@ def jacobian(
 ) -> Float[Array, "features 3 slots atoms"]:
     """Derivative of each atom's features by the displacement to each neighbour, 1/Å."""
     basis = soap.basis(parts.displacements.dtype)
-    d_harmonics = _harmonics_jacobian(parts.displacements, basis.length, soap.l_max)
     unit = parts.displacements / jnp.where(parts.distance > 0, parts.distance, 1.0)
     blocks = []
     for l, c in enumerate(parts.coefficients):
@@ -126,11 +128,12 @@ def jacobian(
         columns = []
         for s, here in enumerate(_slot_slices(slots)):
             radial = jnp.einsum("qma,mka->qka", c, parts.harmonics[l][:, here])
-            angular = jnp.einsum("qma,bmka->qbka", c, d_harmonics[l][:, :, here])
-            outer = (
-                slope[:, None, None, here] * radial[None, :, None] * unit[None, None, :, here]
-                + value[:, None, None, here] * angular[None]
-            )
+            outer = slope[:, None, None, here] * radial[None, :, None] * unit[None, None, :, here]
+            if l:
+                matrices = jnp.asarray(gradient_matrices(l), c.dtype)
+                turned = jnp.einsum("qma,bmn->qbna", c, matrices) / basis.length
+                angular = jnp.einsum("qbna,nka->qbka", turned, parts.harmonics[l - 1][:, here])
+                outer = outer + value[:, None, None, here] * angular[None]
             columns.append(_pack_rows(outer, s, soap.channels) * spectrum_prefactor(l))
         blocks.append(jnp.concatenate(columns, axis=2))
     full = jnp.concatenate(blocks)
@@ -176,15 +179,3 @@ def _pack_rows(outer: Array, s: int, channels: int) -> Array:
         return picked * jnp.asarray(inside * weights, picked.dtype)[:, None, None, None]
 
     return rows_of(q, p) + rows_of(p, q)
-
-
-def _harmonics_jacobian(displacements: Array, length: Array, l_max: int) -> list[Array]:
-    """Derivatives by x, y, z of the scaled solid harmonics: [3, m, slots, atoms] for each l."""
-
-    def along(direction: Array) -> list[Array]:
-        tangent = jnp.zeros_like(displacements) + direction[:, None, None]
-        return jax.jvp(
-            lambda d: solid_harmonics(d / length, l_max), (displacements,), (tangent,)
-        )[1]
-
-    return jax.vmap(along)(jnp.eye(3, dtype=displacements.dtype))

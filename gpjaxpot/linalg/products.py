@@ -1,4 +1,10 @@
-"""Large matrix products, on whatever multiplies fastest."""
+"""Work on large matrices, on whatever does it fastest.
+
+On a CPU, outside any transformation, that is NumPy: XLA's own float64 product is up to three times slower there
+(JAX 0.9), and its transposition eight times.  Inside `jit`, `grad` or `vmap`, and on other devices, it is JAX.
+"""
+
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,17 +14,29 @@ from jaxtyping import Float
 from gpjaxpot.arrays import AnyArray
 
 
+def on_host(*arrays: Any) -> bool:
+    """Whether all arrays lie in the memory of the CPU and have values."""
+    for a in arrays:
+        if isinstance(a, Tracer):
+            return False
+        if not isinstance(a, np.ndarray) and any(d.platform != "cpu" for d in a.devices()):
+            return False
+    return True
+
+
 def multiply(
     a: Float[AnyArray, "_ _"], b: Float[AnyArray, "_ n"], transpose: bool = False
 ) -> Float[AnyArray, "rows n"]:
-    """A @ b, or aᵀ @ b with `transpose`.
-
-    On a CPU, outside any transformation, the product is NumPy's: XLA's own float64 product is up to three
-    times slower there (JAX 0.9; NumPy's BLAS is the vendor's or OpenBLAS).  Inside `jit`, `grad` or `vmap`, and
-    on other devices, it is JAX's.
-    """
-    concrete = not (isinstance(a, Tracer) or isinstance(b, Tracer))
-    if concrete and all(d.platform == "cpu" for d in a.devices()):
+    """Product a @ b, or aᵀ @ b with `transpose`."""
+    if on_host(a, b):
         left = np.asarray(a).T if transpose else np.asarray(a)
         return jnp.asarray(left @ np.asarray(b))
     return (a.T if transpose else a) @ b
+
+
+def first_axis_last(a: Float[AnyArray, "first *rest"]) -> Float[AnyArray, "*rest first"]:
+    """Copy of `a` with its first axis moved to the end."""
+    if on_host(a):
+        flat = np.asarray(a).reshape(a.shape[0], -1)
+        return np.ascontiguousarray(flat.T).reshape(*a.shape[1:], a.shape[0])
+    return jnp.moveaxis(a, 0, -1)

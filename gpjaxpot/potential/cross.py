@@ -38,7 +38,7 @@ class Prior(eqx.Module):
 @eqx.filter_jit
 def prior(kernel: EnergyKernel, batch: Batch, staged: Stage) -> Prior:
     """Prior variances in a one-structure batch; the stress's are NaN where there is no volume."""
-    directions = tuple(stress_directions(batch, j) for j in staged.jacobians)
+    directions = tuple(stress_directions(batch, m) for m in staged.moves)
     strained = Linearised(staged.features, directions, batch.species, batch.atom_mask)
     block = covariance(kernel, strained, strained)
     gram = kernel.gram(staged.features, staged.features, batch.species, batch.species)

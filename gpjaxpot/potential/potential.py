@@ -89,8 +89,7 @@ class Potential(eqx.Module):
             kernel, centres, shown = single((kernel, centres, batch))
         mean = evaluate(kernel, centres, shown)
         n, volume = len(structure), structure.volume
-        own = np.array([self._reference_of(int(z)) for z in structure.numbers])
-        energies = np.asarray(mean.energies, dtype=np.float64)[:n] + own
+        energies = np.asarray(mean.energies, dtype=np.float64)[:n] + self.reference.energies(structure)
         fields: dict[str, Any] = {
             "energy": float(np.sum(energies)),
             "energies": energies,
@@ -100,7 +99,7 @@ class Potential(eqx.Module):
             else np.asarray(mean.virial, dtype=np.float64)[:, 0] / volume,
         }
         if uncertainty or covariance:
-            found = spreads(self.kernel, self.model, batch, structure)
+            found = spreads(self.kernel, self.model, finder.close(structure), structure)
             fields |= found if covariance else {k: v for k, v in found.items() if "covariance" not in k}
             fields |= self._aleatoric(n, volume is not None)
         return Prediction(**fields)
@@ -166,9 +165,6 @@ class Potential(eqx.Module):
         from gpjaxpot.potential.model_file import load
 
         return load(path)
-
-    def _reference_of(self, number: int) -> float:
-        return float(self.reference.values[self.reference.numbers.index(number)])
 
     def _aleatoric(self, n: int, stress: bool) -> dict[str, Any]:
         energy, forces = self.noise.predicted("energy", n), self.noise.predicted("forces", n)

@@ -112,6 +112,7 @@ class Neighbours:
 
     def __init__(self, kernel: EnergyKernel, skin: float = 0.0):
         """Start without a list; `skin` in Å."""
+        self.kernel = kernel
         self.species = kernel.species
         self.reach = kernel.reach + skin
         self.skin = skin
@@ -119,6 +120,7 @@ class Neighbours:
         self._found: Neighbourhood | None = None
         self._batch: Batch | None = None
         self._slots: tuple[int, ...] = (0,) * len(self.species)
+        self._close: Neighbours | None = None
 
     def batch(self, structure: Structure) -> Batch:
         """Return the padded batch of `structure`."""
@@ -135,6 +137,14 @@ class Neighbours:
             [found], len(self.species), slots=self._slots, atoms=atom_bucket(len(structure))
         )
         return self._batch
+
+    def close(self, structure: Structure) -> Batch:
+        """Return `structure` with the neighbours within the cutoff alone, for work that is costly for each pair."""
+        if self.skin <= 0:
+            return self.batch(structure)
+        if self._close is None:
+            self._close = Neighbours(self.kernel)
+        return self._close.batch(structure)
 
     def _near(self, structure: Structure) -> bool:
         if self._found is None or self.skin <= 0:

@@ -24,9 +24,11 @@ from gpjaxpot.structures.batch import Neighbourhood, atom_bucket, collate, slot_
 from gpjaxpot.structures.files import atomic_write
 
 Callback = Callable[[str, int, int], None]
-# Atoms in a batch: enough to fill the products, few enough to stay small in memory.
+# Atoms in a batch, unless a structure has more: enough to fill the products, few enough to stay small in memory.
 BATCH_ATOMS = 64
-# Numbers of neighbour slots that a fit is compiled for, at the most.
+# Numbers of neighbour slots that a fit is compiled for: another one for so many batches, up to so many.  A shape
+# costs seconds to compile, padding hundredths of a second in each batch.
+BATCHES_PER_SHAPE = 256
 SHAPES = 3
 # Environments that inducing ones are chosen from, at the most.
 CANDIDATES = 20000
@@ -41,23 +43,23 @@ def batches(
 
     Structures are taken in the order of their neighbour counts, so that little is padded; shapes are few.
     """
+    places = atom_bucket(max(BATCH_ATOMS, *(len(f.structure) for f in found)))
     need = [f.most_neighbours(n_species) for f in found]
     order = sorted(range(len(found)), key=lambda i: (sum(need[i]), len(found[i].structure), i))
     groups: list[list[int]] = []
     for i in order:
-        size = sum(len(found[j].structure) for j in groups[-1]) if groups else BATCH_ATOMS
-        if not groups or size + len(found[i].structure) > BATCH_ATOMS:
+        size = sum(len(found[j].structure) for j in groups[-1]) if groups else places
+        full = size + len(found[i].structure) > places or (groups and len(groups[-1]) == BATCH_ATOMS)
+        if not groups or full:
             groups.append([])
         groups[-1].append(i)
-    # A few classes of neighbour counts, each with the slots of its largest: a shape costs seconds to compile.
-    classes = np.array_split(np.arange(len(groups)), min(SHAPES, len(groups)))
+    # A few classes of neighbour counts, each with the slots of its largest.
+    classes = np.array_split(np.arange(len(groups)), min(SHAPES, 1 + len(groups) // BATCHES_PER_SHAPE))
     shaped = []
     for members in classes:
         inside = [i for k in members for i in groups[k]]
         slots = tuple(slot_bucket(max(c)) for c in zip(*(need[i] for i in inside), strict=True))
-        for k in members:
-            size = sum(len(found[i].structure) for i in groups[k])
-            shaped.append((groups[k], slots, max(BATCH_ATOMS, atom_bucket(size))))
+        shaped += [(groups[k], slots, places) for k in members]
     return shaped
 
 

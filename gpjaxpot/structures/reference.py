@@ -28,21 +28,25 @@ class EnergyReference(eqx.Module):
     origin: str = eqx.field(static=True)
     note: str = eqx.field(static=True, default="")
 
-    def total(self, structure: Structure) -> float:
-        """Return the sum over the atoms of `structure`, in eV.
+    def energies(self, structure: Structure) -> Float[np.ndarray, " atoms"]:
+        """Return the energy of the species of each atom of `structure`, in eV.
 
         Raises:
             InputError: for a species without a value.
         """
         table = dict(zip(self.numbers, np.asarray(self.values).tolist(), strict=True))
-        species, counts = np.unique(structure.numbers, return_counts=True)
+        species, place = np.unique(structure.numbers, return_inverse=True)
         unknown = [int(number) for number in species if int(number) not in table]
         if unknown:
             raise InputError(
                 f"no reference energy for {symbols(unknown)}; known are {symbols(self.numbers)}: "
                 "fit with structures of this species, or leave this one out"
             )
-        return float(sum(table[int(z)] * int(n) for z, n in zip(species, counts, strict=True)))
+        return np.array([table[int(z)] for z in species])[place]
+
+    def total(self, structure: Structure) -> float:
+        """Return the sum of `energies`, in eV."""
+        return float(np.sum(self.energies(structure)))
 
 
 @dataclass(frozen=True)
