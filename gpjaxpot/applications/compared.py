@@ -9,6 +9,11 @@ from jaxtyping import Float
 from gpjaxpot.errors import InputError
 from gpjaxpot.structures.labels import Frame
 
+# What symmetry makes certain, such as the forces in a perfect crystal, has an epistemic σ of round-off:
+# below the first number (eV, eV/Å, eV/Å³), or below the second as a share of the total σ.
+CERTAIN = 1e-8
+CERTAIN_SHARE = 1e-4
+
 
 @dataclass(frozen=True)
 class Compared:
@@ -16,6 +21,9 @@ class Compared:
 
     Energies are per atom (eV/atom), forces in eV/Å, stress in eV/Å³. `forces_covariance` holds
     each atom's 3x3 block with noise included. None where the label or the prediction has none.
+
+    What symmetry makes certain, such as a force that must vanish, says nothing of a model: its σ is
+    0 here, without noise, and so is an atom's covariance if one direction of its force is certain.
     """
 
     group: str | None
@@ -40,7 +48,7 @@ def compare(frame: Frame, prediction: Any) -> Compared:
     energy = _difference(frame, "energy", prediction)
     forces = _difference(frame, "forces", prediction)
     stress = _difference(frame, "stress", prediction)
-    energy_std = None if energy is None else _finite(frame, "energy_std", prediction)
+    energy_std = None if energy is None else _uncertain_std(frame, "energy", prediction)
     return Compared(
         group=frame.group,
         isolated=frame.isolated,
@@ -49,8 +57,8 @@ def compare(frame: Frame, prediction: Any) -> Compared:
         forces_error=forces,
         stress_error=stress,
         energy_std=None if energy_std is None else float(energy_std) / atoms,
-        forces_std=None if forces is None else _finite(frame, "forces_std", prediction),
-        stress_std=None if stress is None else _finite(frame, "stress_std", prediction),
+        forces_std=None if forces is None else _uncertain_std(frame, "forces", prediction),
+        stress_std=None if stress is None else _uncertain_std(frame, "stress", prediction),
         forces_covariance=None if forces is None else _force_blocks(prediction, atoms),
     )
 
@@ -74,8 +82,17 @@ def _finite(frame: Frame, name: str, prediction: Any) -> np.ndarray | None:
     return value
 
 
+def _uncertain_std(frame: Frame, name: str, prediction: Any) -> np.ndarray | None:
+    """Return the total σ, zero where the model's own share of it is round-off."""
+    total = _finite(frame, f"{name}_std", prediction)
+    own = _finite(frame, f"{name}_epistemic_std", prediction)
+    if total is None or own is None:
+        return total
+    return np.where(own > np.maximum(CERTAIN, CERTAIN_SHARE * total), total, 0.0)
+
+
 def _force_blocks(prediction: Any, atoms: int) -> Float[np.ndarray, "atoms 3 3"] | None:
-    """Return each atom's force covariance, noise included, in (eV/Å)²."""
+    """Return each atom's force covariance, noise included, in (eV/Å)²; zero where a direction is certain."""
     covariance = _array(prediction.forces_covariance)
     if covariance is None:
         return None
@@ -83,9 +100,10 @@ def _force_blocks(prediction: Any, atoms: int) -> Float[np.ndarray, "atoms 3 3"]
         diagonal = np.arange(atoms)
         covariance = covariance.reshape(atoms, 3, atoms, 3)[diagonal, :, diagonal, :]
     noise = _array(prediction.forces_aleatoric_std)
-    if noise is None:
-        return covariance
-    return covariance + noise[:, :, None] ** 2 * np.eye(3)
+    total = covariance if noise is None else covariance + noise[:, :, None] ** 2 * np.eye(3)
+    least = np.linalg.eigvalsh(covariance)[:, 0]
+    share = CERTAIN_SHARE**2 * np.trace(total, axis1=1, axis2=2) / 3.0
+    return np.where((least > np.maximum(CERTAIN**2, share))[:, None, None], total, 0.0)
 
 
 def _array(value: Any) -> np.ndarray | None:

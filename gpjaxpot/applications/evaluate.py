@@ -16,8 +16,6 @@ from gpjaxpot.units import EV_PER_A3_TO_GPA, EV_TO_MEV
 
 NO_GROUP = "(no group)"
 UNITS = {"energy": "eV/atom", "forces": "eV/Å", "stress": "eV/Å³"}
-# A smaller σ (eV/atom, eV/Å, eV/Å³) is round-off of what symmetry makes certain.
-_CERTAIN = 1e-10
 _TIMED_FRAMES = 8
 
 
@@ -37,7 +35,7 @@ def evaluate(
 
     `uncertainty` has a block for energy (per atom), forces and stress (components) with the
     scores of `gpjaxpot.uncertainty` for the total σ, in the units of `UNITS`. Components that
-    are certain by symmetry (σ below 1e-10) cannot be scored and are counted in `n_certain`. For
+    are certain by symmetry (no epistemic σ but round-off) are not scored but counted in `n_certain`. For
     forces, `spearman` and `auroc_top5` compare the length of an atom's force error with the root
     of its covariance's trace, and `mahalanobis_coverage` counts errors inside ellipsoids.
 
@@ -131,7 +129,7 @@ def _uncertainty(compared: Sequence[Compared]) -> dict[str, dict[str, Any] | Non
     for name, unit in UNITS.items():
         pairs = [c for c in compared if getattr(c, f"{name}_std") is not None]
         error, std = _joined(pairs, f"{name}_error"), _joined(pairs, f"{name}_std")
-        blocks[name] = {"unit": unit, **_scores(std, error)} if np.any(std > _CERTAIN) else None
+        blocks[name] = {"unit": unit, **_scores(std, error)} if np.any(std > 0) else None
     if blocks["forces"] is not None:
         blocks["forces"] |= _force_vector_scores(compared)
     return blocks
@@ -139,7 +137,7 @@ def _uncertainty(compared: Sequence[Compared]) -> dict[str, dict[str, Any] | Non
 
 def _scores(std: np.ndarray, error: np.ndarray) -> dict[str, Any]:
     """Return the scores of scalar predictions; `error` is truth minus mean."""
-    uncertain = std > _CERTAIN
+    uncertain = std > 0
     std, error = std[uncertain], error[uncertain]
     points = np.zeros_like(std), std, error
     return {
@@ -176,7 +174,7 @@ def _ellipsoid_coverage(compared: Sequence[Compared]) -> dict[str, float] | None
         return None
     error = _joined(pairs, "forces_error").reshape(-1, 3)
     covariance = _joined(pairs, "forces_covariance").reshape(-1, 3, 3)
-    solid = np.linalg.eigvalsh(covariance)[:, 0] > _CERTAIN**2
+    solid = np.linalg.eigvalsh(covariance)[:, 0] > 0
     if not np.any(solid):
         return None
     return vector_scores.mahalanobis_coverage(error[solid], covariance[solid])

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 HOW_TO_PLOT = "figures need matplotlib, which is not installed: pip install 'gpjaxpot[plot]'"
-# Share of σ below which its epistemic part is round-off of what symmetry makes certain, such as
-# the forces in a perfect crystal: zero in label and prediction, they tell nothing of σ.
-_CERTAIN = 1e-4
 
 Points = Float[np.ndarray, " points"]
 
@@ -51,7 +48,7 @@ def figures_of_test(frames: Sequence[Frame], predictions: Sequence[Any]) -> "dic
         reference = np.concatenate([f.labels.forces.ravel() for f, _ in forces])
         predicted = reference - np.concatenate([c.forces_error.ravel() for _, c in forces])
         figures["parity_forces"] = plots.parity_forces(reference, predicted)
-    return figures | _spread_figures(compared, predictions)
+    return figures | _spread_figures(compared)
 
 
 def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -> list[Path]:
@@ -64,11 +61,11 @@ def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -
     return paths
 
 
-def _spread_figures(compared: Sequence[Compared], predictions: Sequence[Any]) -> "dict[str, matplotlib.figure.Figure]":
+def _spread_figures(compared: Sequence[Compared]) -> "dict[str, matplotlib.figure.Figure]":
     """Return the figures about σ, nothing if there is none."""
     points = {
-        "energy": _scored(compared, predictions, "energy"),
-        "force components": _scored(compared, predictions, "forces"),
+        "energy": _scored(compared, "energy"),
+        "force components": _scored(compared, "forces"),
     }
     points = {name: both for name, both in points.items() if len(both[0])}
     if not points:
@@ -81,16 +78,14 @@ def _spread_figures(compared: Sequence[Compared], predictions: Sequence[Any]) ->
     return figures | {"reliability": plots.reliability(pit), "z_histogram": plots.z_histogram(z)}
 
 
-def _scored(compared: Sequence[Compared], predictions: Sequence[Any], name: str) -> tuple[Points, Points]:
+def _scored(compared: Sequence[Compared], name: str) -> tuple[Points, Points]:
     """Return total σ and error of all components that are not certain by symmetry, flat."""
     std, error = [np.zeros(0)], [np.zeros(0)]
-    for item, prediction in zip(compared, predictions, strict=True):
+    for item in compared:
         total = getattr(item, f"{name}_std")
         if total is None:
             continue
-        n = item.n_atoms if name == "energy" else 1
-        epistemic = np.ravel(getattr(prediction, f"{name}_epistemic_std")) / n
-        uncertain = epistemic > _CERTAIN * np.ravel(total)
+        uncertain = np.ravel(total) > 0
         std.append(np.ravel(total)[uncertain])
         error.append(np.ravel(getattr(item, f"{name}_error"))[uncertain])
     return np.concatenate(std), np.concatenate(error)

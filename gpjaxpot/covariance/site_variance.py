@@ -30,7 +30,7 @@ def prior_force_covariance(
 
         def one(a, own_a, backs, others, used, vectors=vectors, flat=flat, kernel_t=term.kernel):
             # Environments: of a itself, and of each neighbour through the pair that leads back to a.
-            back = jnp.where(used[:, None], -flat[:, backs], 0.0)
+            back = -flat[:, backs] * used[:, None]
             moves = jnp.concatenate([own_a[:, None], back], axis=1)
             centres = jnp.concatenate([a[None], others])
             p = vectors[centres]

@@ -18,6 +18,8 @@ MOST_EXACT = 3000
 SHARE_OF_FREE_MEMORY = 0.5
 # Work besides the counted products, as a factor on their time (measured: benchmarks/README.md).
 OVERHEAD = 3.0
+# Seconds to compile, whatever the size; told in estimates, no part of the budget.
+COMPILATION = 15.0
 SAMPLED = 20
 
 
@@ -85,13 +87,13 @@ def plan(
         return _sparse_cost(kernel, atoms, neighbours, features, n, m, speed)
 
     if model.method == "exact":
-        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1], free, "asked for")
+        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, "asked for")
     fits = exact[0] <= budget and exact[1] <= model.time and n <= MOST_EXACT
     if model.method == "auto" and model.n_inducing == "auto" and fits:
         reason = (
             f"{n} observations (at most {MOST_EXACT}), {exact[0] / 1e9:.2f} GB and {exact[1]:.0f} s fit the budget"
         )
-        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1], free, reason)
+        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, reason)
     reason = "asked for" if model.method == "sparse" else _why_sparse(exact, budget, model.time, n)
     if model.method == "auto" and model.n_inducing != "auto":
         reason = "n_inducing was given"
@@ -99,7 +101,7 @@ def plan(
         while wanted > 50 and (sparse(wanted)[0] > budget or sparse(wanted)[1] > model.time):
             wanted = int(0.8 * wanted)
     memory, seconds = sparse(wanted)
-    return Estimate("sparse", wanted, n, atoms, int(memory), seconds, free, reason)
+    return Estimate("sparse", wanted, n, atoms, int(memory), seconds + COMPILATION, free, reason)
 
 
 def free_memory() -> int:
@@ -154,8 +156,8 @@ def _mean_neighbours(frames: Sequence[Frame], reach: float) -> float:
 def _flops_per_second() -> float:
     """Speed of a matrix product of the size that a fit makes."""
     a, b = np.ones((1000, 400)), np.ones((400, 500))
-    a @ b
+    np.matmul(a, b)
     start = time.perf_counter()
     for _ in range(3):
-        a @ b
+        np.matmul(a, b)
     return 3 * 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (time.perf_counter() - start)

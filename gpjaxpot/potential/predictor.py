@@ -106,8 +106,9 @@ def _chunk(kernel, centres, slots, r, mask, species, real):
 class Neighbours:
     """Batches of single structures, reusing the neighbour list within a skin and the padded shape.
 
-    A list found at cutoff + skin stays right until an atom has moved by half the skin; shapes only grow, so
-    that a molecular-dynamics run compiles once or twice.
+    A list found at cutoff + skin stays right until an atom has moved by half the skin.  Slots only grow, and
+    places for atoms stay while at least half of them are used: dynamics compile once or twice, and a set of
+    structures seldom.
     """
 
     def __init__(self, kernel: EnergyKernel, skin: float = 0.0):
@@ -120,6 +121,7 @@ class Neighbours:
         self._found: Neighbourhood | None = None
         self._batch: Batch | None = None
         self._slots: tuple[int, ...] = (0,) * len(self.species)
+        self._atoms = 0
         self._close: Neighbours | None = None
 
     def batch(self, structure: Structure) -> Batch:
@@ -132,10 +134,10 @@ class Neighbours:
         self.searches += 1
         need = tuple(slot_bucket(c) for c in found.most_neighbours(len(self.species)))
         self._slots = tuple(max(a, b) for a, b in zip(need, self._slots, strict=True))
+        if not len(structure) <= self._atoms <= 2 * len(structure):
+            self._atoms = atom_bucket(len(structure))
         self._found = found
-        self._batch = collate(
-            [found], len(self.species), slots=self._slots, atoms=atom_bucket(len(structure))
-        )
+        self._batch = collate([found], len(self.species), slots=self._slots, atoms=self._atoms)
         return self._batch
 
     def close(self, structure: Structure) -> Batch:

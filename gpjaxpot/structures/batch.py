@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -86,8 +87,9 @@ class Neighbourhood:
 
     def most_neighbours(self, n_species: int) -> tuple[int, ...]:
         """Largest number of neighbours of each species that an atom of the structure has."""
-        counts = np.zeros((n_species, len(self.species)), np.int64)
-        np.add.at(counts, (self.species[self.pairs.others], self.pairs.centres), 1)
+        n = len(self.species)
+        flat = self.species[self.pairs.others] * n + self.pairs.centres
+        counts = np.bincount(flat, minlength=n_species * n).reshape(n_species, n)
         return tuple(int(c) for c in counts.max(axis=1))
 
 
@@ -178,6 +180,7 @@ class _Table:
         self.structures_used = 0
 
     def add(self, item: Neighbourhood) -> None:
+        """Fill in the next structure."""
         first, n = self.atoms_used, len(item.structure)
         here = slice(first, first + n)
         self.positions[here] = item.structure.positions
@@ -204,18 +207,18 @@ class _Table:
         self.structures_used += 1
 
     def batch(self) -> Batch:
-        real = np.asarray(self.owner) < len(self.volumes)
-        return Batch(
-            positions=jnp.asarray(self.positions),
-            cells=jnp.asarray(self.cells),
-            strain=jnp.zeros_like(jnp.asarray(self.cells)),
-            volumes=jnp.asarray(self.volumes),
-            species=jnp.asarray(self.species),
-            owner=jnp.asarray(self.owner),
-            atom_mask=jnp.asarray(real),
-            others=jnp.asarray(self.others),
-            shifts=jnp.asarray(self.shifts),
-            mask=jnp.asarray(self.mask),
-            reverse=jnp.asarray(self.reverse),
-            slots=self.slots,
-        )
+        """Hand over what was filled in."""
+        arrays = {
+            "positions": self.positions,
+            "cells": self.cells,
+            "strain": np.zeros_like(self.cells),
+            "volumes": self.volumes,
+            "species": self.species,
+            "owner": self.owner,
+            "atom_mask": self.owner < len(self.volumes),
+            "others": self.others,
+            "shifts": self.shifts,
+            "mask": self.mask,
+            "reverse": self.reverse,
+        }
+        return Batch(**jax.device_put(arrays), slots=self.slots)  # one transfer, not one for each

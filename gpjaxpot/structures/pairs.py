@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from gpjaxpot.errors import InputError
 from gpjaxpot.structures.structure import Structure
 
 
@@ -29,20 +30,31 @@ def find_pairs(structure: Structure, cutoff: float) -> Pairs:
 
     Cells smaller than the cutoff, skewed cells and unwrapped positions are handled: a pair is counted
     once for each image that lies within the cutoff.
+
+    Raises:
+        InputError: for positions so many cells apart that pairs cannot be numbered.
     """
     import vesin
 
     cell = _filled_cell(structure)
-    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True, sorted=True)
+    search = vesin.NeighborList(cutoff=float(cutoff), full_list=True, sorted=False)
     i, j, shifts = search.compute(
         points=structure.positions, box=cell, periodic=np.array(structure.pbc), quantities="ijS"
     )
     i, j, shifts = i.astype(np.int64), j.astype(np.int64), shifts.astype(np.int64)
-    order = np.lexsort((*shifts.T[::-1], j, i))
-    i, j, shifts = i[order], j[order], shifts[order]
-    # In the order of the reversed pairs, the n-th is the reverse of the n-th pair.
-    reverse = np.empty(len(i), np.int64)
-    reverse[np.lexsort((*(-shifts).T[::-1], i, j))] = np.arange(len(i))
+    # One whole number for each pair, in the order of (centre, other, shift).
+    most = int(np.abs(shifts).max(initial=0))
+    code = (shifts + most) @ (2 * most + 1) ** np.array([2, 1, 0])
+    last = (2 * most + 1) ** 3 - 1
+    if len(structure) ** 2 * (last + 1) > np.iinfo(np.int64).max:
+        raise InputError(
+            f"neighbours of {len(structure)} atoms lie up to {most} cells apart: wrap the positions into the cell"
+        )
+    key = (i * len(structure) + j) * (last + 1) + code
+    order = np.argsort(key)
+    i, j, shifts, key, code = i[order], j[order], shifts[order], key[order], code[order]
+    # The opposite shift counts down from the last code.
+    reverse = np.searchsorted(key, (j * len(structure) + i) * (last + 1) + last - code)
     return Pairs(i, j, shifts, reverse, float(cutoff))
 
 

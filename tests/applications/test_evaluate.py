@@ -150,6 +150,26 @@ def test_force_ranking_compares_whole_atoms():
     assert block["mahalanobis_coverage"] == expected
 
 
+def test_what_symmetry_makes_certain_is_not_scored():
+    """Noise on a force that must vanish says nothing of the model: atoms on a plane, z certain."""
+
+    class Flat(FakePotential):
+        def predict(self, structure, **options):
+            prediction = super().predict(structure, **options)
+            if prediction.forces_epistemic_std is not None:
+                prediction.forces_epistemic_std[:, 2] = 1e-7  # round-off, far below the noise
+                prediction.forces_covariance[2::3] = 0.0
+            return prediction
+
+    frames = make_frames(20)
+    block = evaluate(Flat(), frames)["uncertainty"]["forces"]
+    plain = evaluate(FakePotential(), frames)["uncertainty"]["forces"]
+    components = plain["n_scored"]
+    assert plain["n_certain"] == 0
+    assert (block["n_scored"], block["n_certain"]) == (2 * components // 3, components // 3)
+    assert block["mahalanobis_coverage"] is None
+
+
 def test_what_the_data_do_not_have_is_null(potential):
     frames = [Frame(f.structure, Labels(energy=f.labels.energy)) for f in make_frames(5)]
     result = evaluate(potential, frames)
