@@ -112,11 +112,12 @@ class _Pairs:
         q: Float[np.ndarray, "features inducing"],
     ) -> Rows:
         """Rows against the inducing vectors `q`, from the kernel's value and slope for each environment."""
-        product = (moves @ q).reshape(3, len(self.centre), -1)
+        m = q.shape[1]
+        product = (moves @ q).reshape(3, len(self.centre), m)
         product *= np.asarray(slope)[self.centre]
-        added = self.adds @ product.reshape(len(moves), -1)
-        forces = added[: 3 * self.n_atoms].reshape(3, self.n_atoms, -1)
-        stress = added[3 * self.n_atoms :].reshape(6, self.n_structures, -1)
+        added = self.adds @ product.reshape(len(moves), m)
+        forces = added[: 3 * self.n_atoms].reshape(3, self.n_atoms, m)
+        stress = added[3 * self.n_atoms :].reshape(6, self.n_structures, m)
         stress[:, self.no_volume] = np.nan
         return Rows(self.of_structure @ np.asarray(value), forces, stress)
 

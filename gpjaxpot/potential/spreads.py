@@ -30,9 +30,8 @@ def spreads(
     """
     n = len(structure)
     staged = stage(kernel, batch)
-    before = prior(kernel, batch, staged)
+    before = jax.tree.map(np.asarray, prior(kernel, batch, staged))
     cross = jax.tree.map(np.asarray, model.cross(kernel, batch, staged))
-    before = jax.tree.map(np.asarray, before)
     width = cross.energy.shape[1]
     scale = float(np.max(before.energies[:n]))
     # One product for all rows: energy, per-atom energies, forces, stress.
@@ -45,12 +44,12 @@ def spreads(
     first, last = 1 + n, 1 + n + 3 * n
     known3, left3 = known[first:last].reshape(n, 3, -1), left[first:last].reshape(n, 3, -1)
     gained = known3 @ np.swapaxes(known3, 1, 2) - left3 @ np.swapaxes(left3, 1, 2)
-    forces = np.asarray(before.forces)[:n] - gained
+    forces = before.forces[:n] - gained
     diagonal = np.diagonal(forces, axis1=1, axis2=2)
     found = {
         "energy_epistemic_std": float(_root(before.energy + change[:1], scale * n**2, "the energy")[0]),
         "energies_epistemic_std": _root(
-            np.asarray(before.energies[:n]) + change[1:first], scale, "a local energy"
+            before.energies[:n] + change[1:first], scale, "a local energy"
         ),
         "forces_epistemic_std": _root(diagonal, scale, "a force"),
         "forces_covariance": forces,

@@ -8,6 +8,7 @@ import pytest
 from gpjaxpot.covariance import rows
 from gpjaxpot.covariance.features import environments, join
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
+from gpjaxpot.structures.structure import Structure
 from tests.covariance.zoo import KERNELS, padded
 from tests.systems import batch_of, linear, perturbed, quick_jit, structure
 
@@ -73,6 +74,21 @@ def test_equal_finite_differences(case):
     actual = np.concatenate([energy[:1], forces[:3].reshape(9, -1), stress[0]])
     # Truncation h² times third derivatives, 1e-8 × 1e2, and round-off ε/h.
     np.testing.assert_allclose(actual, expected, atol=1e-6 * np.abs(expected).max())
+
+
+def test_traced_equal_those_made_on_the_host(case):
+    kernel, _, batch, inducing = case
+    traced = quick_jit(inducing_rows)(kernel, batch, inducing)
+    for a, b in zip(jax.tree.leaves(inducing_rows(kernel, batch, inducing)), jax.tree.leaves(traced), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10 * np.nanmax(np.abs(b)))
+
+
+def test_atoms_without_neighbours(case):
+    kernel, _, _, inducing = case
+    alone = Structure(np.zeros((1, 3)), [kernel.species[0]])
+    result = inducing_rows(kernel, batch_of([alone], kernel.species, 3.5, atoms=2), inducing)
+    assert np.abs(result.energy).max() > 0
+    np.testing.assert_array_equal(result.forces, 0.0)
 
 
 def test_nothing_where_there_is_nothing(case):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import sph_harm_y
 
-from gpjaxpot.descriptors.harmonics import solid_harmonics
+from gpjaxpot.descriptors.harmonics import gradient_matrices, solid_harmonics
 
 L_MAX = 8
 solid = jax.jit(lambda r: solid_harmonics(r, L_MAX))
@@ -40,6 +40,15 @@ def test_equals_scipy(points):
     for l, ours in enumerate(solid(jnp.asarray(points))):
         # A few dozen operations on numbers of order one; arccos loses digits near the poles.
         np.testing.assert_allclose(ours / length**l, real_harmonics(l, points), atol=1e-12)
+
+
+def test_gradients_are_harmonics_one_degree_lower(points):
+    r = jnp.asarray(points)
+    by_ad = jax.jit(jax.vmap(jax.jacfwd(lambda r: solid_harmonics(r, L_MAX)), 1, -1))(r)
+    lower = solid(r)
+    for l in range(1, L_MAX + 1):
+        ours = np.einsum("bmn,na->mba", gradient_matrices(l), lower[l - 1])
+        np.testing.assert_allclose(ours, by_ad[l], atol=1e-13 * np.abs(by_ad[l]).max())
 
 
 def test_addition_theorem(points):

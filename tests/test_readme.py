@@ -1,0 +1,21 @@
+"""What the README shows works as it stands there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ase")
+def test_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in BLOCKS:
+        exec(compile(block, "README.md", "exec"), names)  # noqa: S102
+    gp = names["gp"]
+    assert gp.Potential.load("silicon.safetensors").summary()["n_structures"] == len(names["train"])
+    assert names["prediction"].forces_std.shape == names["prediction"].forces.shape
+    assert names["values"].shape == (100, len(names["joint"].mean))
