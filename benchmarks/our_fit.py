@@ -7,14 +7,12 @@ record MODEL.json, and prints the latter.
 import argparse
 import json
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.timing import ONE_THREAD
+from benchmarks.timing import ONE_THREAD, run_alone
 
 FIT = """
 import sys, jax
@@ -38,24 +36,8 @@ def run_our_fit(config: Path, train: Path, model: Path, core: int | None = None)
     model.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | ONE_THREAD | {"JAX_PLATFORMS": "cpu"}
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", FIT, str(config.resolve()), str(train.resolve()), str(model)],
-        cwd=ROOT,
-        env=environment,
-        preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"the fit ended with status {process.returncode}")
-    record = {
-        "seconds": seconds,
-        "processor_seconds": usage.ru_utime + usage.ru_stime,
-        # kilobytes on Linux
-        "peak_memory_GB": usage.ru_maxrss / 1e6,
-    }
+    command = [sys.executable, "-c", FIT, config.resolve(), train.resolve(), model]
+    record = run_alone(command, ROOT, core, environment)
     model.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n")
     return record
 

@@ -2,8 +2,11 @@
 
 import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
 
 # Read by the numerical libraries when they start: set before they are imported.
 ONE_THREAD = {
@@ -33,6 +36,43 @@ def pin(core: int) -> bool:
     os.sched_setaffinity(0, {core})
     os.environ.update(ONE_THREAD)
     return True
+
+
+def run_alone(
+    command: Sequence[str | Path],
+    folder: Path,
+    core: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    output: IO[str] | None = None,
+) -> dict[str, float]:
+    """Runs a program of one thread to its end: seconds, processor seconds and peak memory.
+
+    It is bound to `core` where one is given; nothing is left out of the time, which is what a person
+    waits for.
+
+    Raises:
+        RuntimeError: if it ends with another status than 0.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=output,
+        stderr=output,
+        env=os.environ | ONE_THREAD if environment is None else environment,
+        preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{Path(command[0]).name} ended with status {process.returncode}")
+    return {
+        "seconds": seconds,
+        "processor_seconds": usage.ru_utime + usage.ru_stime,
+        # kilobytes on Linux
+        "peak_memory_GB": usage.ru_maxrss / 1e6,
+    }
 
 
 def alternate(rivals: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

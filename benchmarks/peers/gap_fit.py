@@ -7,27 +7,25 @@ last of them.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.environment import quippy_python
-from benchmarks.timing import ONE_THREAD
+from benchmarks.timing import run_alone
 
-SELECTIONS = {"cur": "cur_points"}
+# Both of ours sample by leverage scores, as gap_fit's CUR does, from other ranks.
+SELECTIONS = {"cur": "cur_points", "leverage": "cur_points"}
 
 
-def gap_arguments(config: Mapping[str, Any], train: Path, model: Path, delta: float = 1.0) -> list[str]:
+def gap_arguments(config: Mapping[str, Any], train: Path, model: Path) -> list[str]:
     """What gap_fit is to be told so that it fits what our `config` says.
 
     Energies per species are the average energy per atom. gap_fit multiplies the energy noise by
-    the root of the number of atoms. Stresses are left out. `delta` is the prior's standard
-    deviation of an atom's energy in eV, which our own fit learns and gap_fit must be told.
+    the root of the number of atoms. Stresses are left out. `delta`, the prior's standard deviation
+    of an atom's energy in eV, is the root of our signal variance; where that is learned, 1 eV.
 
     Raises:
         ValueError: if gap_fit has no such model.
@@ -42,7 +40,7 @@ def gap_arguments(config: Mapping[str, Any], train: Path, model: Path, delta: fl
         "cutoff": soap["cutoff"],
         "cutoff_transition_width": soap["cutoff_width"],
         "zeta": kernel["zeta"],
-        "delta": delta,
+        "delta": 1.0 if kernel.get("variance", "auto") == "auto" else kernel["variance"] ** 0.5,
         "covariance_type": "dot_product",
         "n_sparse": model_size["n_inducing"],
         "sparse_method": SELECTIONS[model_size["selection"]],
@@ -92,7 +90,6 @@ def run_gap_fit(
     train: Path,
     folder: Path,
     core: int | None = None,
-    delta: float = 1.0,
 ) -> dict[str, Any]:
     """Fits, and returns the measured record: seconds, peak memory, arguments and the model's path.
 
@@ -104,31 +101,14 @@ def run_gap_fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     program = quippy_python().parent / "gap_fit"
-    arguments = gap_arguments(config, train.resolve(), Path("gap.xml"), delta)
+    arguments = gap_arguments(config, train.resolve(), Path("gap.xml"))
     log = folder / "gap_fit.log"
-    start = time.perf_counter()
     with log.open("w") as stream:
-        process = subprocess.Popen(
-            [str(program), *arguments],
-            cwd=folder,
-            stdout=stream,
-            stderr=stream,
-            env=os.environ | ONE_THREAD,
-            preexec_fn=None if core is None else lambda: os.sched_setaffinity(0, {core}),
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"gap_fit ended with status {process.returncode}: see {log}")
-    record = {
-        "seconds": seconds,
-        "processor_seconds": usage.ru_utime + usage.ru_stime,
-        # kilobytes on Linux, where the quippy wheels run gap_fit
-        "peak_memory_GB": usage.ru_maxrss / 1e6,
-        "model": "gap.xml",
-        "arguments": arguments,
-    }
+        try:
+            measured = run_alone([program, *arguments], folder, core, output=stream)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}: see {log}") from error
+    record = measured | {"model": "gap.xml", "arguments": arguments}
     (folder / "gap_fit.json").write_text(json.dumps(record, indent=2) + "\n")
     return record
 
@@ -140,10 +120,9 @@ def main() -> int:
     parser.add_argument("train", type=Path, help="extended XYZ file with energy and forces")
     parser.add_argument("folder", type=Path, help="where the model and the record go")
     parser.add_argument("--core", type=int, help="bind to this core")
-    parser.add_argument("--delta", type=float, default=1.0, help="prior standard deviation, eV")
     given = parser.parse_args()
     config = tomllib.loads(given.config.read_text())
-    record = run_gap_fit(config, given.train, given.folder, given.core, given.delta)
+    record = run_gap_fit(config, given.train, given.folder, given.core)
     print(json.dumps(record, indent=2))
     return 0
 

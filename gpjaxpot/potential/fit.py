@@ -27,6 +27,7 @@ from gpjaxpot.potential.sparse_fit import choose_inducing, solve, stream
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations, collect
 from gpjaxpot.structures.batch import neighbourhood
+from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference, fit_reference
 
@@ -200,7 +201,7 @@ def _level_choices(
     for name in OBSERVABLES:
         if name in free and name in levels:
             made.append(Choice(f"noise.{name}", levels[name], f"highest evidence; {units[name]}"))
-    values = {str(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}
+    values = {symbol(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}
     made.append(Choice("energy_per_species", values, f"{reference.origin}; {reference.note}".strip("; ")))
     return made
 
@@ -248,11 +249,6 @@ def _record(
 def _resolve(resolved: dict[str, Any], choice: Choice) -> None:
     """Put a choice into the settings, so that they reproduce the fit."""
     names = choice.key.split(".")
-    if names[0] == "energy_per_species":
-        from gpjaxpot.structures.elements import symbol
-
-        resolved[names[0]] = {symbol(int(z)): v for z, v in choice.value.items()}
-        return
     target: Any = resolved
     for name in names[:-1]:
         target = target[int(name)] if name.isdigit() else target[name]

@@ -115,7 +115,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     broken = f"{path} is damaged or no gpjaxpot model"
     try:
-        if not os.path.getsize(path) > 8:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: name the model file in it")
+        if os.path.getsize(path) <= 8:
             raise InputError(f"{broken}: it is too short; copy it again or refit")
         with open(path, "rb") as raw:
             if int.from_bytes(raw.read(8), "little") > LARGEST_HEADER:

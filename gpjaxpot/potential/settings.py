@@ -109,9 +109,7 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
         InputError: for a file that cannot be read, is not TOML, or holds an unknown key or a bad value.
     """
     data: dict[str, Any] = {}
-    where = "--set"
     if path is not None:
-        where = str(path)
         try:
             data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
@@ -120,8 +118,14 @@ def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Se
             raise InputError(f"{path} is not TOML: {error}; see `gpjaxpot template`") from error
     if isinstance(data.get("descriptor"), dict):
         data["descriptor"] = [data["descriptor"]]
+    settings = _validated(data, str(path))
     for override in overrides:
         _override(data, override)
+        settings = _validated(data, f"--set {override}")
+    return settings
+
+
+def _validated(data: dict[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(data)
     except ValidationError as error:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,6 +25,7 @@ from gpjaxpot.structures.batch import Neighbourhood, atom_bucket, collate, slot_
 from gpjaxpot.structures.files import atomic_write
 
 Callback = Callable[[str, int, int], None]
+compiled_environments = eqx.filter_jit(environments)
 # Atoms in a batch, unless a structure has more: enough to fill the products, few enough to stay small in memory.
 BATCH_ATOMS = 64
 # Numbers of neighbour slots that a fit is compiled for: another one for so many batches, up to so many.  A shape
@@ -72,9 +74,6 @@ def choose_inducing(
     callback: Callback,
 ) -> Environments:
     """Choose inducing environments among those of all structures; isolated atoms are always among them."""
-    import equinox as eqx
-
-    make = eqx.filter_jit(environments)
     n_species = len(kernel.species)
     vectors: list[list[np.ndarray]] = [[] for _ in kernel.terms]
     species, alone = [], []
@@ -85,7 +84,7 @@ def choose_inducing(
     for k, (members, slots, places) in enumerate(shaped):
         batch = collate([found[i] for i in members], n_species, slots=slots, atoms=places,
                         structures=BATCH_ATOMS)  # fmt: skip
-        made = make(kernel, batch)
+        made = compiled_environments(kernel, batch)
         real = np.flatnonzero(np.asarray(batch.atom_mask))
         lonely = np.logical_not(np.any(np.asarray(batch.mask), axis=0))[real]
         real_kept = (rng.random(len(real)) < keep) | lonely

@@ -77,6 +77,16 @@ def test_a_wrong_setting_is_explained(override, message):
         gp.load_settings(None, [override])
 
 
+def test_a_wrong_override_is_not_blamed_on_the_file(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[kernel]\nzeta = 2.0\n", encoding="utf-8")
+    with pytest.raises(gp.InputError, match=r"--set kernel.zetta=4: unknown key"):
+        gp.load_settings(path, ["model.n_inducing=10", "kernel.zetta=4"])
+    path.write_text("[kernel]\nzetta = 2.0\n", encoding="utf-8")
+    with pytest.raises(gp.InputError, match=r"config.toml: unknown key"):
+        gp.load_settings(path, ["kernel.zeta=4"])
+
+
 def test_groups_and_own_sigmas_override_the_noise():
     frames = labelled(4)
     loose = gp.Frame(frames[0].structure, frames[0].labels, group="hot")

@@ -33,6 +33,11 @@ def test_a_damaged_file_is_named(damage, sparse, tmp_path):
         gp.Potential.load(path)
 
 
+def test_a_folder_is_no_model(tmp_path):
+    with pytest.raises(gp.InputError, match="is a folder"):
+        gp.Potential.load(tmp_path)
+
+
 def test_a_function_kernel_is_not_stored_and_leaves_the_old_file(frames, sparse, tmp_path):
     path = tmp_path / "model.safetensors"
     sparse.save(path)
