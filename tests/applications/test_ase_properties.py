@@ -42,10 +42,14 @@ def assert_same_results(results, expected, atol):
         assert_allclose(results[name], value, rtol=1e-14, atol=atol, err_msg=name)
 
 
+# What ASE 3.29 warns of under NumPy 2.5.
+ASE_UNDER_NUMPY = "ignore:Setting the shape on a NumPy array:DeprecationWarning"
+
+
 def elsewhere(program, *arguments):
     """Run a program in a Python that does not import gpjaxpot; returns its JSON output."""
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, *map(str, arguments)],
+        [sys.executable, "-W", "error", "-W", ASE_UNDER_NUMPY, "-c", program, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
