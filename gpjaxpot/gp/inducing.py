@@ -29,7 +29,8 @@ def select(
     kinds = np.unique(species)
     if count < len(kinds):
         raise InputError(f"{count} inducing environments are too few for {len(kinds)} species")
-    rng = np.random.default_rng(seed)
+    # One number for each environment: what is left out, or moves by round-off, shifts no other choice.
+    luck = np.random.default_rng(seed).random(len(vectors))
     forced = np.zeros(0, np.int64) if always is None else np.asarray(always, np.int64)
     chosen = [forced]
     shares = _shares(species, kinds, count)
@@ -39,7 +40,7 @@ def select(
         if wanted <= 0:
             continue
         picker = {"farthest": _farthest, "cur": _cur, "leverage": _leverage}[method]
-        chosen.append(pool[picker(vectors[pool], wanted, rng)])
+        chosen.append(pool[picker(vectors[pool], wanted, luck[pool])])
     return np.sort(np.concatenate(chosen))
 
 
@@ -60,9 +61,9 @@ def _distinct(vectors: np.ndarray, places: np.ndarray) -> np.ndarray:
     return places[np.sort(first)]
 
 
-def _farthest(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _farthest(vectors: np.ndarray, count: int, luck: np.ndarray) -> np.ndarray:
     """Farthest-point sampling in Euclidean distance, from the vector farthest from the mean."""
-    del rng
+    del luck
     squares = np.sum(vectors**2, axis=1)
     chosen = [int(np.argmax(np.sum((vectors - vectors.mean(0)) ** 2, axis=1)))]
     nearest = np.full(len(vectors), np.inf)
@@ -74,7 +75,7 @@ def _farthest(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.n
     return np.array(chosen)
 
 
-def _cur(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _cur(vectors: np.ndarray, count: int, luck: np.ndarray) -> np.ndarray:
     """Sampling without replacement by the leverage of the best rank-k approximation.
 
     Source: Mahoney & Drineas, Proc. Natl. Acad. Sci. 106, 697 (2009).
@@ -83,10 +84,10 @@ def _cur(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
     rank = int(np.sum(values > 1e-7 * values[0]))
     k = max(1, min(rank, count // 2))
     scores = np.sum((vectors @ right[:, :k] / values[:k]) ** 2, axis=1)
-    return _sample(scores, count, rng)
+    return _sample(scores, count, luck)
 
 
-def _leverage(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _leverage(vectors: np.ndarray, count: int, luck: np.ndarray) -> np.ndarray:
     """Sampling without replacement by ridge leverage, with the ridge that gives count/2 degrees of freedom.
 
     Source: Alaoui & Mahoney, Adv. Neural Inf. Process. Syst. 28 (2015), definition 1.
@@ -101,7 +102,7 @@ def _leverage(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.n
         else:
             high = middle
     scores = np.sum((vectors @ right) ** 2 / (squared + np.exp(high)), axis=1)
-    return _sample(scores, count, rng)
+    return _sample(scores, count, luck)
 
 
 def _spectrum(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,6 +112,10 @@ def _spectrum(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sqrt(values[kept])[::-1], right[:, kept][:, ::-1]
 
 
-def _sample(scores: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def _sample(scores: np.ndarray, count: int, luck: np.ndarray) -> np.ndarray:
+    """Sampling without replacement with chances in proportion to `scores`; `luck` is uniform on [0, 1).
+
+    Source: Efraimidis & Spirakis, Inf. Process. Lett. 97, 181 (2006).
+    """
     positive = np.maximum(scores, 1e-12 * scores.max())
-    return rng.choice(len(scores), count, replace=False, p=positive / positive.sum())
+    return np.argsort(-np.log1p(-luck) / positive, kind="stable")[:count]
