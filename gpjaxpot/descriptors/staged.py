@@ -32,7 +32,7 @@ class Expansion(eqx.Module):
     distance: Float[Array, "slots atoms"]
     weight: Float[Array, "slots atoms"]
     weight_slope: Float[Array, "slots atoms"]
-    gaussians: Float[Array, "l n slots atoms"]
+    gaussians: list[Float[Array, "n slots atoms"]]
     harmonics: list[Float[Array, "_ slots atoms"]]
 
 
@@ -50,9 +50,12 @@ def expand(
     r = jnp.where(apart, jnp.sqrt(jnp.where(apart, r2, 1.0)), 0.0)
     weight, slope = jax.jvp(soap.weight, (r,), (jnp.ones_like(r),))
     weight, slope = weight * mask, slope * mask
-    # The barrier keeps the exponentials out of the reductions that use them: inside a reduction the
-    # CPU compiler calls the scalar routine, many times slower than the vector one.
-    gaussians = jax.lax.optimization_barrier(jnp.exp(-basis.decay[:, :, None, None] * r2))
+    # The barriers keep the exponentials out of the reductions that use them: inside a reduction the
+    # CPU compiler calls the scalar routine, many times slower than the vector one.  One for each l, so
+    # that what is made is used while it is in cache.
+    gaussians = [
+        jax.lax.optimization_barrier(jnp.exp(-decay[:, None, None] * r2)) for decay in basis.decay
+    ]
     harmonics = solid_harmonics(displacements / basis.length, soap.l_max)
     own = jax.nn.one_hot(centres, len(soap.species), dtype=r2.dtype).T
     coefficients = []

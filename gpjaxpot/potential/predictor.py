@@ -7,6 +7,8 @@ The data are folded into their environments once: with values a_m and gradients 
 two matrix products; forces and stress are one reverse pass.  Atoms are taken in chunks that stay in cache.
 """
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ from gpjaxpot.structures.batch import Batch, Neighbourhood, atom_bucket, collate
 from gpjaxpot.structures.batch import neighbourhood as find
 from gpjaxpot.structures.structure import Structure
 
-CHUNK = 64
+CHUNK = 32
 
 
 class Centres(eqx.Module):
@@ -129,7 +131,7 @@ class Neighbours:
         if self._found is not None and self._batch is not None and self._near(structure):
             positions = np.zeros((self._batch.n_atoms, 3))
             positions[: len(structure)] = structure.positions
-            return eqx.tree_at(lambda b: b.positions, self._batch, jnp.asarray(positions))
+            return replace(self._batch, positions=jnp.asarray(positions))
         found = find(structure, self.species, self.reach)
         self.searches += 1
         need = tuple(slot_bucket(c) for c in found.most_neighbours(len(self.species)))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.structures.elements import atomic_number, symbol, symbols
+from gpjaxpot.structures.elements import SYMBOLS, atomic_number, symbol, symbols
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.structure import Structure
 
@@ -34,15 +34,16 @@ class EnergyReference(eqx.Module):
         Raises:
             InputError: for a species without a value.
         """
-        table = dict(zip(self.numbers, np.asarray(self.values).tolist(), strict=True))
-        species, place = np.unique(structure.numbers, return_inverse=True)
-        unknown = [int(number) for number in species if int(number) not in table]
-        if unknown:
+        table = np.full(len(SYMBOLS), np.nan)
+        table[list(self.numbers)] = self.values
+        energies = table[structure.numbers]
+        if np.isnan(energies).any():
+            unknown = sorted(set(structure.numbers[np.isnan(energies)].tolist()))
             raise InputError(
                 f"no reference energy for {symbols(unknown)}; known are {symbols(self.numbers)}: "
                 "fit with structures of this species, or leave this one out"
             )
-        return np.array([table[int(z)] for z in species])[place]
+        return energies
 
     def total(self, structure: Structure) -> float:
         """Return the sum of `energies`, in eV."""
