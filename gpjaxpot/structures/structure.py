@@ -141,7 +141,12 @@ def _check_cell(cell: np.ndarray, pbc: tuple[bool, bool, bool]) -> None:
         return
     lengths = np.linalg.norm(vectors, axis=1)
     flat = lengths.min() < _SHORTEST_VECTOR
-    if flat or np.linalg.svd(vectors / lengths[:, None])[1][-1] < _FLATTEST_CELL:
+    if not flat:
+        unit = vectors / lengths[:, None]
+        # Singular values are at most √3, so the least is at least a third of the determinant: the quick answer.
+        quick = len(unit) == 3 and abs(np.dot(unit[0], np.cross(unit[1], unit[2]))) > 3.0 * _FLATTEST_CELL
+        flat = not quick and np.linalg.svd(unit)[1][-1] < _FLATTEST_CELL
+    if flat:
         raise InputError(
             f"periodic directions {pbc} need cell vectors that are not zero and not "
             f"parallel, got {cell.tolist()}: give the cell, or mark the direction as not periodic"

@@ -60,7 +60,7 @@ def test_dynamics_compile_at_most_three_times_and_conserve_energy(sparse, frames
     dynamics.attach(lambda: total.append(atoms.get_total_energy()))
     dynamics.attach(lambda: kinetic.append(atoms.get_kinetic_energy()))
     dynamics.run(400)
-    assert 1 <= evaluate._cached._cache_size() <= 3
+    assert 1 <= evaluate._cache_size() <= 3
     slope = np.polyfit(np.arange(len(total)), np.array(total), 1)[0] * len(total)
     # Of the energy that goes to and fro, Verlet's shadow keeps all but its error of second order.
     assert max(kinetic) > 0.05
