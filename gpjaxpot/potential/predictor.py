@@ -131,7 +131,8 @@ class Neighbours:
         if self._found is not None and self._batch is not None and self._near(structure):
             positions = structure.positions
             if len(structure) < self._batch.n_atoms:
-                positions = np.pad(positions, ((0, self._batch.n_atoms - len(structure)), (0, 0)))
+                positions = np.zeros((self._batch.n_atoms, 3))
+                positions[: len(structure)] = structure.positions
             return replace(self._batch, positions=jnp.asarray(positions))
         found = find(structure, self.species, self.reach)
         self.searches += 1
