@@ -14,7 +14,7 @@ from gpjaxpot.gp.evidence import exact_log_marginal_likelihood, whitened_log_mar
 STEPS = 60
 # Standard deviation of the prior on the logarithm of each level around its starting value, and the bound.
 PRIOR_WIDTH = 4.0
-BOUND = 12.0
+BOUND = 7.0
 
 
 class Weighted(eqx.Module):
@@ -33,6 +33,13 @@ def sparse_evidence(
     log_levels: dict[str, Float[AnyArray, ""]], parts: dict[str, Weighted]
 ) -> Float[AnyArray, ""]:
     """Evidence of a sparse model at given log noise levels and log signal variance ("variance")."""
+    return whitened_log_marginal_likelihood(*normal_equations(log_levels, parts))
+
+
+def normal_equations(
+    log_levels: dict[str, Float[AnyArray, ""]], parts: dict[str, Weighted]
+) -> tuple[Array, Array, Array, Array, int]:
+    """Noise-weighted AᵀA, Aᵀy and yᵀy, sum of log σ², and number, of all observations together."""
     variance = jnp.exp(log_levels["variance"])
     gram, projected, square, log_noise, count = 0.0, 0.0, jnp.zeros(()), jnp.zeros(()), 0
     for name, part in parts.items():
@@ -43,9 +50,7 @@ def sparse_evidence(
         square = square + precision * part.square
         log_noise = log_noise + part.log_noise + 2.0 * part.count * log_sigma
         count += part.count
-    return whitened_log_marginal_likelihood(
-        jnp.asarray(gram), jnp.asarray(projected), square, log_noise, count
-    )
+    return jnp.asarray(gram), jnp.asarray(projected), square, log_noise, count
 
 
 @eqx.filter_jit
@@ -73,7 +78,7 @@ def maximise(
 ) -> tuple[dict[str, float], float]:
     """Return the levels of highest evidence, and that evidence, from the levels `start`.
 
-    Each logarithm has a weak normal prior around its start and cannot leave start ± 12; the best levels
+    Each logarithm has a weak normal prior around its start and cannot leave start ± 7; the best levels
     met are kept, and levels not in `free` stay as they are.
     """
     origin = {name: jnp.log(jnp.asarray(value, float)) for name, value in start.items()}

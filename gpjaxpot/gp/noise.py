@@ -17,6 +17,9 @@ class Noise(eqx.Module):
     the atoms, 1 for errors they share (k-points), 0 for one number whatever the size.  `forces` (eV/Å) and
     `stress` (eV/Å³) hold for one component.  `groups` overrides levels by the frames' group; a frame's own
     sigma overrides both; isolated atoms have `isolated_energy` (eV).
+
+    A sparse posterior is conditioned as if what its inducing environments leave out were noise, so a learned level
+    has that in it, and predictions add it once more as epistemic.  `reported` holds the three levels without it.
     """
 
     energy: float | Float[Array, ""] | None
@@ -27,6 +30,7 @@ class Noise(eqx.Module):
     groups: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = eqx.field(
         static=True, default=()
     )
+    reported: tuple[float | None, ...] | None = eqx.field(static=True, default=None)
 
     def level(self, observable: str, group: str | None = None) -> float | None:
         """Level of an observable for a group; None if it is still to be learned."""
@@ -53,7 +57,7 @@ class Noise(eqx.Module):
 
     def predicted(self, observable: str, n_atoms: int) -> float | None:
         """σ of a new label of a structure of `n_atoms` (aleatoric); None if never trained on."""
-        level = self.level(observable)
+        level = self.level(observable) if self.reported is None else self.reported[OBSERVABLES.index(observable)]
         return None if level is None else level * self.relative(observable, n_atoms)
 
 

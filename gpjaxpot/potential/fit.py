@@ -32,6 +32,8 @@ from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference, fit_reference
 
 Callback = Callable[[str, int, int], None]
+# Of a learned level, at least this share is taken for noise of the labels.
+LEAST_SHARE = 0.1
 UNITS = {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"}
 
 
@@ -74,11 +76,12 @@ def fit(
     free = tuple(
         [n for n in OBSERVABLES if getattr(noise, n) is None] + ["variance"] * (variance == "auto")
     )
-    model, levels = _condition(
+    model, levels, spare = _condition(
         kernel, frames, data, estimate, settings, start, free, report, checkpoint, choices
     )
     final = _scale(kernel, levels["variance"])
-    learned = _learned(noise, levels, data)
+    learned, reported = _learned(noise, levels, data, settings.noise, spare)
+    choices += reported
     choices += _level_choices(settings, levels, free, reference)
     record = _record(final, model, reference, learned, settings, choices, frames, data)
     record["fit_seconds"] = round(time.monotonic() - started, 2)
@@ -140,11 +143,12 @@ def _kernel(
 
 def _condition(
     kernel, frames, data, estimate: Estimate, settings, start, free, report, checkpoint, choices
-) -> tuple[SparseModel | ExactModel, dict[str, float]]:
+) -> tuple[SparseModel | ExactModel, dict[str, float], dict[str, float]]:
     structures = [f.structure for f in frames]
+    left_out = settings.train.objective == "left_out"
     if estimate.method == "exact":
         dense = dense_covariance(kernel, structures, data, report)
-        return condition(dense, structures, data, start, free, report)
+        return *condition(dense, structures, data, start, free, left_out, report), {}
     found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
     inducing = choose_inducing(
         kernel, found, int(estimate.n_inducing or 0), settings.model.selection, settings.train.seed, report
@@ -156,7 +160,8 @@ def _condition(
         why = f"{settings.model.n_inducing} asked for, but there are no more distinct environments"
         choices.append(Choice("model.n_inducing", len(inducing), why))
     factors = stream(kernel, found, data, inducing, report, checkpoint)
-    return solve(kernel, factors, data, inducing, start, free, report)
+    seed = settings.train.seed
+    return solve(kernel, found, factors, data, inducing, start, free, left_out, seed, report)
 
 
 def _start(data: Sequence[Observations], variance: str | float) -> dict[str, float]:
@@ -175,32 +180,56 @@ def _scale(kernel: EnergyKernel, variance: float) -> EnergyKernel:
     return EnergyKernel(terms, kernel.similarity)
 
 
-def _learned(noise: Noise, levels: dict[str, float], data: Sequence[Observations]) -> Noise:
+def _learned(
+    noise: Noise,
+    levels: dict[str, float],
+    data: Sequence[Observations],
+    settings: NoiseSettings,
+    spare: dict[str, float],
+) -> tuple[Noise, list[Choice]]:
+    """Noise with the levels found, and the choice of those that predictions report."""
     seen = {OBSERVABLES[k] for o in data for k in np.unique(o.kind)}
     values = []
     for name in OBSERVABLES:
         given = getattr(noise, name)
         values.append((levels.get(name) if given is None else given) if name in seen else None)
-    return Noise(
+    reported, choices = [], []
+    for name, value in zip(OBSERVABLES, values, strict=True):
+        asked = getattr(settings, f"aleatoric_{name}")
+        if value is not None and asked == "auto" and name in spare:
+            value = float(np.sqrt(max(value**2 - spare[name], (LEAST_SHARE * value) ** 2)))
+            why = "of the learned level, what the inducing environments do not leave out"
+            choices.append(Choice(f"noise.aleatoric_{name}", value, why))
+        elif value is not None and asked != "auto":
+            value = float(asked)
+        reported.append(value)
+    made = Noise(
         *values,
         energy_exponent=noise.energy_exponent,
         isolated_energy=noise.isolated_energy,
         groups=noise.groups,
+        reported=tuple(reported),
     )
+    return made, choices
 
 
 def _level_choices(
-    settings: Settings, levels: dict[str, float], free: tuple[str, ...], reference: EnergyReference
+    settings: Settings,
+    levels: dict[str, float],
+    free: tuple[str, ...],
+    reference: EnergyReference,
 ) -> list[Choice]:
     made = []
+    left_out = settings.train.objective == "left_out"
+    why = "predicts structures left out best" if left_out else "highest evidence"
     if "variance" in free:
-        made.append(Choice("kernel.variance", levels["variance"], "highest evidence; eV²"))
+        made.append(Choice("kernel.variance", levels["variance"], f"{why}; eV²"))
     units = {
         "energy": f"eV·N^{settings.noise.energy_exponent:g}", "forces": "eV/Å", "stress": "eV/Å³"
     }  # fmt: skip
     for name in OBSERVABLES:
         if name in free and name in levels:
-            made.append(Choice(f"noise.{name}", levels[name], f"highest evidence; {units[name]}"))
+            made.append(Choice(f"noise.{name}", levels[name], f"{why}; {units[name]}"))
     values = {symbol(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}
     made.append(Choice("energy_per_species", values, f"{reference.origin}; {reference.note}".strip("; ")))
     return made

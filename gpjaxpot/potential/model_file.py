@@ -58,6 +58,7 @@ def save(potential: Potential, path: str | Path) -> None:
             "energy_exponent": noise.energy_exponent,
             "isolated_energy": noise.isolated_energy,
             "groups": [[name, [list(p) for p in levels]] for name, levels in noise.groups],
+            "reported": None if noise.reported is None else list(noise.reported),
         },
         "sha256": {name: _hash(a) for name, a in arrays.items()},
     }
@@ -157,6 +158,7 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
     noise = Noise(
         levels["energy"], levels["forces"], levels["stress"],
         float(more["energy_exponent"]), float(more["isolated_energy"]), groups,
+        None if more.get("reported") is None else tuple(more["reported"]),
     )  # fmt: skip
     ref = record["reference"]
     reference = EnergyReference(

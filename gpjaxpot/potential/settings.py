@@ -40,7 +40,7 @@ class KernelSettings(_Part):
     zeta: float = Field(4.0, description="power of dot_power: 1, or any number of at least 2")
     length_scale: float = Field(1.0, gt=0, description="of the other two, in units of unit vectors")
     variance: Auto | float = Field(
-        "auto", description="signal variance in eV² of a local energy; auto: by the evidence"
+        "auto", description="signal variance in eV² of a local energy; auto: by [train] objective"
     )
 
 
@@ -53,15 +53,20 @@ class GroupNoise(_Part):
 
 
 class NoiseSettings(_Part):
-    """Standard deviations of the labels; auto: by the evidence."""
+    """Standard deviations of the labels; auto: by [train] objective."""
 
     energy: Auto | float = Field(
-        0.01, description="eV: σ of a total energy is this times N^p; auto lets energies go for forces"
+        0.01, description="eV: σ of a total energy is this times N^p; auto by evidence lets energies go for forces"
     )
     energy_exponent: float = Field(0.5, ge=0, le=1, description="p of that law")
     forces: Auto | float = Field("auto", description="eV/Å, one component")
     stress: Auto | float = Field("auto", description="eV/Å³, one component")
     isolated_energy: float = Field(1e-4, gt=0, description="eV, for isolated atoms")
+    aleatoric_energy: Auto | float = Field(
+        "auto", description="that predictions report; auto: as above, one learned by left_out less what M leaves out"
+    )
+    aleatoric_forces: Auto | float = Field("auto", description="the same for forces")
+    aleatoric_stress: Auto | float = Field("auto", description="the same for stress")
     groups: dict[str, GroupNoise] = Field(
         default_factory=dict, description="levels of single groups: [noise.groups.NAME]"
     )
@@ -85,6 +90,9 @@ class TrainSettings(_Part):
     energies: bool = Field(True, description="train on energies")
     forces: bool = Field(True, description="train on forces")
     stress: bool = Field(True, description="train on stresses, where there are any")
+    objective: Literal["evidence", "left_out"] = Field(
+        "evidence", description="what levels are learned by: evidence, or prediction of left_out structures"
+    )
     seed: int = Field(0, ge=0, description="of every random choice")
 
 

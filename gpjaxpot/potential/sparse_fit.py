@@ -11,14 +11,16 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from gpjaxpot.covariance.features import Environments, environments
+from gpjaxpot.covariance.features import Environments, environments, stage
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
 from gpjaxpot.gp.inducing import select
+from gpjaxpot.gp.left_out import PADDING, Held, sparse_score
 from gpjaxpot.gp.levels import Weighted, maximise, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.streamed_qr import StreamedQR
+from gpjaxpot.potential.cross import prior
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.batch import Neighbourhood, atom_bucket, collate, slot_bucket
@@ -35,6 +37,10 @@ SHAPES = 3
 # Environments that inducing ones are chosen from, at the most.
 CANDIDATES = 20000
 SECONDS_BETWEEN_CHECKPOINTS = 20.0
+# Structures that are left out in turn while levels are learned: fewer, where a score would take more than this many
+# multiplications.
+HELD = (8, 64)
+WORK_PER_SCORE = 4e9
 FIXED = "fixed"
 
 
@@ -148,16 +154,21 @@ def stream(
 
 def solve(
     kernel: EnergyKernel,
+    found: Sequence[Neighbourhood],
     factors: dict[str, StreamedQR],
     data: Sequence[Observations],
     inducing: Environments,
     start: dict[str, float],
     free: tuple[str, ...],
+    left_out: bool,
+    seed: int,
     callback: Callback,
-) -> tuple[SparseModel, dict[str, float]]:
-    """Find the free levels by evidence and condition; returns the model for unit signal variance × found.
+) -> tuple[SparseModel, dict[str, float], dict[str, float]]:
+    """Find the free levels and condition; returns the model for unit signal variance × found, the levels, and the
+    σ² (of level 1) that the inducing environments leave out of each observable whose level was free (`left_out` only).
 
-    `start` holds "variance" and the level of each observable whose noise is to be learned.  The model's
+    Levels are those that predict structures best which are left out in turn, or, unless `left_out`, those of highest
+    evidence.  `start` holds "variance" and the level of each observable whose noise is to be learned.  The model's
     matrices are those of the kernel times the variance found.
     """
     k_uu = np.asarray(
@@ -170,12 +181,17 @@ def solve(
         if len(factor.factor)
     }
     free = tuple(name for name in free if name == "variance" or name in parts)
+    held, spare = None, {}
+    if free and left_out:
+        held = hold(kernel, found, data, inducing, whitening, seed, callback)
     levels, _ = maximise(
-        lambda x: sparse_evidence(x, parts),
+        lambda x: sparse_evidence(x, parts) if held is None else sparse_score(x, parts, held, OBSERVABLES),
         {k: v for k, v in start.items() if k == "variance" or k in parts},
         free,
         lambda done, total: callback("levels", done, total),
     )
+    if held is not None:
+        spare = _spare(held, levels["variance"], free)
     root = np.sqrt(levels["variance"])
     rows, log_noise, count = [], 0.0, 0
     for name in parts:
@@ -187,7 +203,62 @@ def solve(
         count += n
         log_noise += own + 2.0 * n * np.log(level)
     posterior = SparsePosterior.from_rows(whitening / root, np.concatenate(rows), count, log_noise)
-    return SparseModel(inducing, posterior), levels
+    return SparseModel(inducing, posterior), levels, spare
+
+
+def hold(
+    kernel: EnergyKernel,
+    found: Sequence[Neighbourhood],
+    data: Sequence[Observations],
+    inducing: Environments,
+    whitening: np.ndarray,
+    seed: int,
+    callback: Callback,
+) -> Held:
+    """Make the rows of the structures that are left out in turn."""
+    grouped = batches(found, len(kernel.species))
+    shapes = {i: (slots, places) for members, slots, places in grouped for i in members}
+    chosen = _chosen_to_hold(data, whitening.shape[1], seed)
+    most = max(len(data[i]) for i in chosen)
+    rows = np.zeros((len(chosen), most, whitening.shape[1]))
+    targets, spare, log_sigma = (np.zeros((len(chosen), most)) for _ in range(3))
+    kind = np.full((len(chosen), most), PADDING, np.int32)
+    for k, i in enumerate(chosen):
+        slots, places = shapes[i]
+        batch = collate([found[i]], len(kernel.species), slots=slots, atoms=places, structures=BATCH_ATOMS)
+        staged = stage(kernel, batch)
+        energy, forces, stress = as_numpy(inducing_rows(kernel, batch, inducing, staged))
+        n, o = len(found[i].structure), data[i]
+        full = np.concatenate([energy[:1], forces[:n].reshape(3 * n, -1), stress[0]])[o.places]
+        before = prior(kernel, batch, staged)
+        by_force = np.diagonal(np.asarray(before.forces)[:n], axis1=1, axis2=2).reshape(-1)
+        variances = np.concatenate([[before.energy], by_force, before.stress])[o.places]
+        here = slice(0, len(o))
+        rows[k, here] = full @ whitening / o.sigma[:, None]
+        targets[k, here] = o.targets / o.sigma
+        spare[k, here] = np.maximum(variances / o.sigma**2 - np.sum(rows[k, here] ** 2, axis=1), 0.0)
+        log_sigma[k, here] = np.log(o.sigma)
+        kind[k, here] = np.where(o.known, len(OBSERVABLES), o.kind)
+        callback("left out", k + 1, len(chosen))
+    return Held(*(jnp.asarray(a) for a in (rows, targets, spare, log_sigma, kind)))
+
+
+def _spare(held: Held, variance: float, free: tuple[str, ...]) -> dict[str, float]:
+    """Mean of the prior variance that the inducing environments leave out, in units of the level's square."""
+    kind, spare = np.asarray(held.kind), np.asarray(held.spare)
+    found = {}
+    for k, name in enumerate(OBSERVABLES):
+        if name in free and np.any(kind == k):
+            found[name] = variance * float(np.mean(spare[kind == k]))
+    return found
+
+
+def _chosen_to_hold(data: Sequence[Observations], rank: int, seed: int) -> np.ndarray:
+    """Structures drawn at random, as many as the work allows; isolated atoms, with one label, are none."""
+    able = np.array([i for i, o in enumerate(data) if len(o) > 1 or (len(o) == 1 and not o.known[0])])
+    each = float(np.mean([len(data[i]) for i in able])) * rank**2
+    count = int(np.clip(WORK_PER_SCORE / each, *HELD))
+    return np.sort(np.random.default_rng(seed).permutation(able)[:count])
 
 
 def _fold(factors: dict[str, StreamedQR], rows: np.ndarray, data: Observations) -> None:

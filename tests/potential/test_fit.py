@@ -47,6 +47,26 @@ def test_levels_found_by_evidence_are_better_than_their_neighbours(frames):
             assert other.log_marginal_likelihood < best.log_marginal_likelihood + 1.0
 
 
+@pytest.mark.parametrize("method", ["exact", "sparse"])
+def test_levels_learned_by_leaving_structures_out(frames, method):
+    options = ["model.n_inducing=12"] if method == "sparse" else []
+    auto = ["noise.energy=auto", "noise.forces=auto", "noise.stress=auto", "kernel.variance=auto"]
+    chosen = settings(f"model.method={method}", "train.objective=left_out", *options, *auto)
+    potential = gp.fit(frames, soap(), gp.DotPower(2), settings=chosen)
+    noise, found = potential.noise, {c["key"]: c["value"] for c in potential.summary()["choices"]}
+    for name in ("energy", "forces", "stress"):
+        assert getattr(noise, name) == found[f"noise.{name}"] > 0
+        reported = found.get(f"noise.aleatoric_{name}", found[f"noise.{name}"])
+        assert noise.predicted(name, 1) == pytest.approx(reported)
+        # Never more than the level; exact models leave nothing out.
+        assert reported <= getattr(noise, name)
+    assert ("noise.aleatoric_forces" in found) == (method == "sparse")
+    resolved = Settings.model_validate(potential.summary()["settings"])
+    again = gp.fit(frames, soap(), gp.DotPower(2), settings=resolved)
+    a, b = (p.predict(frames[0], uncertainty=True) for p in (potential, again))
+    np.testing.assert_allclose(b.forces_std, a.forces_std, rtol=1e-6)
+
+
 def test_the_resolved_settings_reproduce_the_fit(frames):
     chosen = gp.load_settings(None, ["model.method=sparse", "descriptor.n_max=3", "descriptor.l_max=2"])
     one = gp.fit(frames, settings=chosen)
