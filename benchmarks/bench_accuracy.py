@@ -105,7 +105,7 @@ def main() -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    rows, result = [], {}
+    rows, result, written = [], {}, None
     for name in given.sets:
         folder = data_set(given.data, name)
         if folder is None:
@@ -114,13 +114,15 @@ def main() -> int:
         result[name] = train_and_test(folder, given.structures, given.test_structures, given.seconds)
         rows.append(row(name, result[name]))
         print(f"{name}: fitted in {result[name]['fit_seconds']:.0f} s", flush=True)
+        # After each set: hours of fits are not lost with the last one.
+        written = write_result("accuracy", {"limits": vars(given), "sets": result})
     if not rows:
         return 0
     headings = ["set", "structures", "inducing", "E MAE meV/atom", "RMSE", "F MAE eV/Å", "RMSE",
                 "stress MAE GPa", "E z var", "F z var", "E in 90 %", "F in 90 %",
                 "fit s"]  # fmt: skip
     print(table(headings, rows))
-    print(f"wrote {write_result('accuracy', {'limits': vars(given), 'sets': result})}")
+    print(f"wrote {written}")
     return 0
 
 
