@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
-from gpjaxpot.covariance.features import stage
+from gpjaxpot.covariance.features import Stage, stage
 from gpjaxpot.kernels.abstract import AbstractKernel
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.structures.batch import Batch
@@ -34,9 +34,12 @@ class Linearised(eqx.Module):
     mask: Bool[Array, " atoms"]
 
 
-def linearise(kernel: EnergyKernel, batch: Batch) -> Linearised:
-    """Linearise a batch of one structure.  Stress directions are NaN where there is no volume."""
-    staged = stage(kernel, batch)
+def linearise(kernel: EnergyKernel, batch: Batch, staged: Stage | None = None) -> Linearised:
+    """Linearise a batch of one structure.  Stress directions are NaN where there is no volume.
+
+    `staged` may hold what `stage` made of the batch before.
+    """
+    staged = stage(kernel, batch) if staged is None else staged
     directions = tuple(_directions(batch, moves) for moves in staged.moves)
     return Linearised(staged.features, directions, batch.species, batch.atom_mask)
 

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.covariance.features import Environments, Stage, environments, join
-from gpjaxpot.covariance.linearised import covariance, linearise
+from gpjaxpot.covariance.features import Environments, Stage, environments, join, stage
+from gpjaxpot.covariance.linearised import Linearised, covariance, linearise
 from gpjaxpot.covariance.rows import inducing_rows
 from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
@@ -18,7 +18,7 @@ from gpjaxpot.structures.batch import Batch, collate, neighbourhood, slot_bucket
 from gpjaxpot.structures.structure import Structure
 
 block = eqx.filter_jit(covariance)
-linear = eqx.filter_jit(linearise)
+_linearise = eqx.filter_jit(linearise)
 
 
 class ExactModel(eqx.Module):
@@ -53,22 +53,27 @@ class ExactModel(eqx.Module):
 
     def cross(self, kernel: EnergyKernel, batch: Batch, staged: Stage | None = None) -> Cross:
         """Prior covariances of everything in a one-structure batch with all training data."""
-        del staged  # the dense directions are made from it again, in one program
-        here = linear(kernel, batch)
+        here = linear(kernel, batch, staged)
         local = Environments(here.features, here.species)
         joint, energies = [], []
         for structure, places, other in zip(
             self.structures, self.places, self.batches(kernel), strict=True
         ):
             used = padded_places(places, len(structure), other.n_atoms)
-            joint.append(block(kernel, here, linear(kernel, other))[:, used])
-            rows = inducing_rows(kernel, other, local)
+            stage_of_other = stage(kernel, other)
+            joint.append(block(kernel, here, linear(kernel, other, stage_of_other))[:, used])
+            rows = inducing_rows(kernel, other, local, stage_of_other)
             forces = jnp.moveaxis(rows.forces, 0, 1).reshape(3 * other.n_atoms, -1)
             stacked = jnp.concatenate([rows.energy, forces, rows.stress[:, 0]])
             energies.append(stacked[used].T * batch.atom_mask[:, None])
         total = jnp.concatenate(joint, axis=1)
         forces = total[1:-6].reshape(batch.n_atoms, 3, -1)
         return Cross(total[:1], jnp.concatenate(energies, axis=1), forces, total[-6:])
+
+
+def linear(kernel: EnergyKernel, batch: Batch, staged: Stage | None = None) -> Linearised:
+    """Linearise a batch of one structure; features and derivatives are staged outside the program, which is faster."""
+    return _linearise(kernel, batch, stage(kernel, batch) if staged is None else staged)
 
 
 def one_by_one(kernel: EnergyKernel, structures: tuple[Structure, ...]) -> list[Batch]:
