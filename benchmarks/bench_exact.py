@@ -22,33 +22,16 @@ SETTINGS = ["model.method=exact", "train.stress=false", "noise.forces=0.02"]
 
 def textbook(potential, frames, tested) -> tuple[np.ndarray, np.ndarray]:
     """Prior and posterior variances of [E | F] of the tested structures, one after the other."""
-    from gpjaxpot.potential.exact_model import block, linear, one_by_one, padded_places
+    from gpjaxpot.potential.exact_fit import dense_covariance
     from gpjaxpot.potential.training import collect
 
-    kernel = potential.kernel
-    structures = (*(f.structure for f in frames), *(f.structure for f in tested))
-    batches = one_by_one(kernel, structures)
-    lines = [linear(kernel, b) for b in batches]
-    used = [
-        padded_places(np.arange(1 + 3 * len(s)), len(s), b.n_atoms)
-        for s, b in zip(structures, batches, strict=True)
-    ]
-    rows = [
-        np.concatenate(
-            [np.asarray(block(kernel, a, b))[np.ix_(i, j)] for b, j in zip(lines, used, strict=True)], axis=1
-        )
-        for a, i in zip(lines, used, strict=True)
-    ]
-    full = np.concatenate(rows)
-    known = sum(len(i) for i in used[: len(frames)])
-    data = collect(frames, potential.reference, potential.noise, (True, True, False))
-    # Isolated atoms have no force labels: their rows are not among the observations.
-    kept = np.concatenate(
-        [start + o.places for start, o in zip(np.cumsum([0, *(len(i) for i in used)]), data, strict=False)]
-    )
-    sigma = np.concatenate([o.sigma for o in data])
-    cross, prior = full[known:][:, kept], np.diagonal(full)[known:]
-    solved = np.linalg.solve(full[np.ix_(kept, kept)] + np.diag(sigma**2), cross.T)
+    both = [*frames, *tested]
+    data = collect(both, potential.reference, potential.noise, (True, True, False))
+    full = dense_covariance(potential.kernel, [f.structure for f in both], data, lambda *_: None)
+    sigma = np.concatenate([o.sigma for o in data[: len(frames)]])
+    known = len(sigma)
+    cross, prior = full[known:, :known], np.diagonal(full)[known:]
+    solved = np.linalg.solve(full[:known, :known] + np.diag(sigma**2), cross.T)
     return prior, prior - np.sum(cross.T * solved, axis=0)
 
 

@@ -46,16 +46,15 @@ def inducing_rows(
     n = len(inducing)
     total = None
     for i, term in enumerate(kernel.terms):
-        moves = staged.moves[i]
-        if pairs is not None and term.kernel.cosine:
-            moves = pairs.of(moves)
+        real = pairs if term.kernel.cosine else None
+        moves = staged.moves[i] if real is None else real.of(staged.moves[i])
         blocks = []
         for start in range(0, n, COLUMN_BLOCK):
             q = inducing.features[i][:, start : start + COLUMN_BLOCK]
             species = inducing.species[start : start + COLUMN_BLOCK]
-            if pairs is not None and term.kernel.cosine:
+            if real is not None:
                 sites = _site_rows(kernel, i, batch, staged.features[i], q, species)
-                blocks.append(pairs.rows(moves, *sites, np.asarray(q)))
+                blocks.append(real.rows(moves, *sites, np.asarray(q)))
             else:
                 blocks.append(_term_rows(kernel, i, batch, staged.features[i], moves, q, species))
         part = blocks[0]

@@ -116,13 +116,12 @@ class Neighbours:
     def __init__(self, kernel: EnergyKernel, skin: float = 0.0):
         """Start without a list; `skin` in Å."""
         self.kernel = kernel
-        self.species = kernel.species
         self.reach = kernel.reach + skin
         self.skin = skin
         self.searches = 0
         self._found: Neighbourhood | None = None
         self._batch: Batch | None = None
-        self._slots: tuple[int, ...] = (0,) * len(self.species)
+        self._slots: tuple[int, ...] = (0,) * len(self.kernel.species)
         self._atoms = 0
         self._close: Neighbours | None = None
 
@@ -134,14 +133,14 @@ class Neighbours:
                 positions = np.zeros((self._batch.n_atoms, 3))
                 positions[: len(structure)] = structure.positions
             return replace(self._batch, positions=jnp.asarray(positions))
-        found = find(structure, self.species, self.reach)
+        found = find(structure, self.kernel.species, self.reach)
         self.searches += 1
-        need = tuple(slot_bucket(c) for c in found.most_neighbours(len(self.species)))
+        need = tuple(slot_bucket(c) for c in found.most_neighbours(len(self.kernel.species)))
         self._slots = tuple(max(a, b) for a, b in zip(need, self._slots, strict=True))
         if not len(structure) <= self._atoms <= 2 * len(structure):
             self._atoms = atom_bucket(len(structure))
         self._found = found
-        self._batch = collate([found], len(self.species), slots=self._slots, atoms=self._atoms)
+        self._batch = collate([found], len(self.kernel.species), slots=self._slots, atoms=self._atoms)
         return self._batch
 
     def close(self, structure: Structure) -> Batch:
