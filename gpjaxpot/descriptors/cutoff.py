@@ -17,7 +17,7 @@ def smooth_cutoff(
 
 
 def radial_weight(
-    r: Float[Array, "*pairs"], scale: Float[Array, ""] | float, exponent: float
+    r: Float[Array, "*pairs"], scale: Float[Array, ""] | float, exponent: Float[Array, ""] | float
 ) -> Float[Array, "*pairs"]:
     r"""Weight $1/(1 + (r/r_0)^m)$ by which far neighbours count less; 1 at r = 0.
 

@@ -48,10 +48,10 @@ class SOAP(eqx.Module):
     sigma: Float[Array, ""]
     cutoff_width: Float[Array, ""]
     radial_scale: Float[Array, ""] | None
+    radial_exponent: Float[Array, ""]
     n_max: int = eqx.field(static=True)
     l_max: int = eqx.field(static=True)
     species: tuple[int, ...] = eqx.field(static=True)
-    radial_exponent: float = eqx.field(static=True)
     dscribe: bool = eqx.field(static=True)
 
     def __init__(
@@ -75,7 +75,7 @@ class SOAP(eqx.Module):
         self.radial_scale = None if radial_scale is None else jnp.asarray(radial_scale, float)
         self.n_max, self.l_max = int(n_max), int(l_max)
         self.species = tuple(sorted({int(z) for z in species}))
-        self.radial_exponent = float(radial_exponent)
+        self.radial_exponent = jnp.asarray(radial_exponent, float)
         self.dscribe = bool(dscribe)
 
     def with_species(self, species: tuple[int, ...]) -> "SOAP":
@@ -89,7 +89,7 @@ class SOAP(eqx.Module):
             species=species,
             cutoff_width=float(self.cutoff_width),
             radial_scale=scale,
-            radial_exponent=self.radial_exponent,
+            radial_exponent=float(self.radial_exponent),
             dscribe=self.dscribe,
         )
 

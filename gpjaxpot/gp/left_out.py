@@ -1,9 +1,9 @@
-r"""Predictive likelihood of structures that are left out, each with all its labels, in closed form.
+r"""Predictions of structures that are left out, each with all its labels, in closed form.
 
 Components of one structure, and their errors, go together: leaving out one at a time leaves its neighbours in
 and flatters the model.  Leaving out all rows s of a structure from A = K + Σ gives
 
-    $y_s - μ_{-s} = [A^{-1}]_{ss}^{-1} [A^{-1} y]_s$,   $\mathrm{cov}_{-s} = [A^{-1}]_{ss}^{-1}$,
+    $y_s - μ_{-s} = [A^{-1}]_{ss}^{-1} [A^{-1} y]_s$,   $\mathrm{cov}_{-s} + Σ_s = [A^{-1}]_{ss}^{-1}$,
 
 and in weight space, with rows Ψ in units of the noise, residuals r and $H_s = Ψ_s (1 + Ψ^TΨ)^{-1} Ψ_s^T$,
 
@@ -16,14 +16,19 @@ Influence in Regression* (1982), for weight space.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.gp.levels import Weighted, normal_equations
+from gpjaxpot.gp.maximise import Range, maximise
 
 PADDING = -1
-# Energies, forces, stresses, and those whose noise is known.
-KINDS = 4
+# Weight of each kind of label (energy, forces, stress) in the accuracy.
+WEIGHTS = (1.0, 1.0, 0.5)
+# Of the typical error of a kind of label, at least this share is reported as noise.
+LEAST_NOISE = 0.03
+SCALES = (0.01, 100.0)
 
 
 class Held(eqx.Module):
@@ -36,26 +41,37 @@ class Held(eqx.Module):
     rows: Float[AnyArray, "structures rows rank"]
     targets: Float[AnyArray, "structures rows"]
     spare: Float[AnyArray, "structures rows"]
-    """Prior variance that the features leave out, for unit signal variance; no part of the score, since a sparse
-    posterior is conditioned as if it were noise."""
+    """Prior variance that the features leave out, for unit signal variance."""
     log_sigma: Float[AnyArray, "structures rows"]
     """Logarithm of what each row was divided by."""
     kind: Int[AnyArray, "structures rows"]
 
 
+class LeftOut(eqx.Module):
+    """Each label of each structure, predicted without that structure."""
+
+    error: Float[AnyArray, "structures rows"]
+    epistemic: Float[AnyArray, "structures rows"]
+    """Variance of the prediction, without noise."""
+    unit: Float[AnyArray, "structures rows"]
+    """σ of a label whose level is 1."""
+    kind: Int[AnyArray, "structures rows"]
+
+
 @eqx.filter_jit
-def sparse_score(
+def sparse_left_out(
     log_levels: dict[str, Float[AnyArray, ""]],
     parts: dict[str, Weighted],
     held: Held,
     names: tuple[str, ...],
-) -> Float[AnyArray, ""]:
-    """Score of the structures in `held`, each left out in turn of all data, whose normal equations are `parts`."""
+) -> LeftOut:
+    """Predict the structures in `held`, each left out in turn of all data, whose normal equations are `parts`."""
     gram, projected, *_ = normal_equations(log_levels, parts)
     lower = jnp.linalg.cholesky(jnp.eye(gram.shape[0], dtype=gram.dtype) + gram)
     log_sigma = _log_sigma(log_levels, held.kind, names)
     scale = jnp.exp(-log_sigma) * (held.kind != PADDING)
-    rows = held.rows * (jnp.exp(0.5 * log_levels["variance"]) * scale)[:, :, None]
+    variance = jnp.exp(log_levels["variance"])
+    rows = held.rows * (jnp.sqrt(variance) * scale)[:, :, None]
     half = jax.scipy.linalg.solve_triangular(lower, projected, lower=True)
     flat = rows.reshape(-1, rows.shape[2])
     reached = jax.scipy.linalg.solve_triangular(lower, flat.T, lower=True)
@@ -64,11 +80,14 @@ def sparse_score(
     identity = jnp.eye(held.kind.shape[1], dtype=rows.dtype)
     without = identity - jnp.einsum("sfa,sfb->sab", by_structure, by_structure)
     error, spread = _solve(without, residual)
-    return _balanced(error, spread, log_sigma + held.log_sigma, held.kind)
+    unit = jnp.exp(held.log_sigma)
+    sigma = jnp.exp(log_sigma) * unit
+    epistemic = (spread - 1.0) * sigma**2 + variance * held.spare * unit**2
+    return LeftOut(error * sigma, epistemic, unit, held.kind)
 
 
 @eqx.filter_jit
-def exact_score(
+def exact_left_out(
     log_levels: dict[str, Float[AnyArray, ""]],
     covariance: Float[AnyArray, "data data"],
     sigma: Float[AnyArray, " data"],
@@ -76,23 +95,70 @@ def exact_score(
     targets: Float[AnyArray, " data"],
     places: Int[AnyArray, "structures rows"],
     names: tuple[str, ...],
-) -> Float[AnyArray, ""]:
-    """Score of an exact model; `places` lists each structure's observations, padded with the number of data."""
+) -> LeftOut:
+    """Predict structures by an exact model; `places` lists each one's observations, padded with the number of data."""
     variance = jnp.exp(log_levels["variance"])
-    log_sigma = _log_sigma(log_levels, kind, names) + jnp.log(sigma)
-    full = variance * covariance + jnp.diag(jnp.exp(2.0 * log_sigma))
-    inverse = jax.scipy.linalg.cho_solve(
-        (jnp.linalg.cholesky(full), True), jnp.eye(len(sigma), dtype=full.dtype)
-    )
-    # One more observation, of nothing: what padding points at.
+    full_sigma = jnp.exp(_log_sigma(log_levels, kind, names)) * sigma
+    lower = jnp.linalg.cholesky(variance * covariance + jnp.diag(full_sigma**2))
+    inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.eye(len(sigma), dtype=covariance.dtype))
     solved = jnp.append(inverse @ targets, 0.0)
-    padded = jnp.pad(inverse, ((0, 1), (0, 1)))
+    padded = jnp.pad(inverse, (0, 1))
     used = places < len(sigma)
     blocks = padded[places[:, :, None], places[:, None, :]]
     blocks = jnp.where(used[:, :, None] & used[:, None, :], blocks, jnp.eye(places.shape[1]))
     error, spread = _solve(blocks, solved[places] * used)
     kinds = jnp.where(used, jnp.append(kind, PADDING)[places], PADDING)
-    return _balanced(error, spread, jnp.zeros_like(error), kinds)
+    epistemic = spread - jnp.append(full_sigma, 1.0)[places] ** 2
+    return LeftOut(error, epistemic, jnp.append(sigma, 1.0)[places], kinds)
+
+
+def accuracy(left_out: LeftOut, kinds: int) -> Float[Array, ""]:
+    """Minus the logarithms of the mean absolute errors of the kinds of labels, weighted; errors in their units.
+
+    The absolute error lets a few bad labels be; the logarithm compares energies with forces without a unit.
+    """
+    total = jnp.zeros(())
+    for k in range(kinds):
+        own = left_out.kind == k
+        count = jnp.sum(own)
+        # Smooth at zero, where an error is exact by symmetry.
+        size = jnp.sqrt((left_out.error / left_out.unit) ** 2 + 1e-24)
+        mean = jnp.sum(jnp.where(own, size, 0.0)) / jnp.maximum(count, 1)
+        total = total - jnp.where(count > 0, WEIGHTS[k] * jnp.log(jnp.maximum(mean, 1e-30)), 0.0)
+    return total
+
+
+def calibrate(left_out: LeftOut, kinds: int) -> tuple[float, dict[int, float]]:
+    """Scale of the epistemic standard deviation, and noise level of each kind, of the highest predictive density.
+
+    The rows of one structure go together: each kind counts as if a structure's n rows of it were √n independent ones.
+    Kinds without labels have no level.
+    """
+    kind, unit = np.asarray(left_out.kind), np.asarray(left_out.unit)
+    error, epistemic = np.asarray(left_out.error), np.maximum(np.asarray(left_out.epistemic), 0.0)
+    found = [k for k in range(kinds) if np.any(kind == k)]
+    rows, weights, ranges = {}, {}, {"scale": Range(1.0, *SCALES, prior=1.0)}
+    for k in found:
+        own = kind == k
+        # Nothing is learned from what symmetry makes certain.
+        own &= (epistemic > 0) | (error != 0)
+        rows[k] = tuple(jnp.asarray(a[own]) for a in (error, epistemic, unit))
+        structures = np.sum(np.any(own, axis=1))
+        weights[k] = float(np.sqrt(np.sum(own) * structures) / max(np.sum(own), 1))
+        typical = float(np.sqrt(np.mean((error[own] / unit[own]) ** 2))) if own.any() else 1.0
+        typical = max(typical, 1e-12)
+        ranges[str(k)] = Range(0.5 * typical, LEAST_NOISE * typical, 3.0 * typical)
+
+    def density(log_values: dict[str, Array]) -> Array:
+        total = jnp.zeros(())
+        for k in found:
+            e, before, u = rows[k]
+            variance = jnp.exp(2.0 * log_values["scale"]) * before + jnp.exp(2.0 * log_values[str(k)]) * u**2
+            total = total - weights[k] * jnp.sum(0.5 * jnp.log(variance) + 0.5 * e**2 / variance)
+        return total
+
+    values, _ = maximise(density, ranges, steps=100, tolerance=1e-6)
+    return values["scale"], {k: values[str(k)] for k in found}
 
 
 def _log_sigma(log_levels: dict[str, Array], kind: Array, names: tuple[str, ...]) -> Array:
@@ -107,17 +173,3 @@ def _solve(blocks: Array, right: Array) -> tuple[Array, Array]:
     half = jax.scipy.linalg.solve_triangular(lower, identity, lower=True)
     spread = jnp.sum(half**2, axis=-2)
     return jnp.einsum("sba,sbc,sc->sa", half, half, right), spread
-
-
-def _balanced(error: Array, spread: Array, log_unit: Array, kind: Array) -> Array:
-    """Log density of what was left out, each kind weighted as if a structure's n rows of it were √n independent ones.
-
-    Forces outnumber energies by hundreds, but errors of one structure go together: counted one by one, they would
-    leave energies to chance.
-    """
-    log_density = -0.5 * (jnp.log(2.0 * jnp.pi * spread) + error**2 / spread) - log_unit
-    indicator = kind[None] == jnp.arange(KINDS)[:, None, None]
-    count = jnp.sum(indicator, axis=(1, 2))
-    mean = jnp.sum(jnp.where(indicator, log_density, 0.0), axis=(1, 2)) / jnp.maximum(count, 1)
-    structures = jnp.sum(jnp.any(indicator, axis=2), axis=1)
-    return jnp.sum(mean * jnp.sqrt(count * structures))

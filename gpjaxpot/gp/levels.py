@@ -1,20 +1,11 @@
-"""Signal variance and noise levels from the evidence, by L-BFGS in log-space."""
-
-from collections.abc import Callable
+"""Evidence as a function of the signal variance and of the noise levels."""
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.gp.evidence import exact_log_marginal_likelihood, whitened_log_marginal_likelihood
-
-STEPS = 60
-# Standard deviation of the prior on the logarithm of each level around its starting value, and the bound.
-PRIOR_WIDTH = 4.0
-BOUND = 7.0
 
 
 class Weighted(eqx.Module):
@@ -58,60 +49,14 @@ def exact_evidence(
     log_levels: dict[str, Float[AnyArray, ""]],
     covariance: Float[AnyArray, "data data"],
     sigma: Float[AnyArray, " data"],
-    names: tuple[str | None, ...],
+    kind: Int[AnyArray, " data"],
     targets: Float[AnyArray, " data"],
+    names: tuple[str, ...],
 ) -> Float[AnyArray, ""]:
-    """Evidence of an exact model; `names` says which level multiplies each σ (None: none does)."""
-    log_sigma = jnp.log(sigma)
-    for name, value in log_levels.items():
-        used = jnp.array([n == name for n in names])
-        log_sigma = jnp.where(used, log_sigma + value, log_sigma)
+    """Evidence of an exact model; `kind` is the place among `names` of the level that multiplies each σ, their
+    number where none does.
+    """  # fmt: skip
+    values = jnp.array([log_levels.get(name, 0.0) for name in names] + [0.0])
+    log_sigma = jnp.log(sigma) + values[kind]
     scaled = jnp.exp(log_levels["variance"]) * covariance
     return exact_log_marginal_likelihood(scaled, jnp.exp(2.0 * log_sigma), targets)
-
-
-def maximise(
-    evidence: Callable[[dict[str, Array]], Array],
-    start: dict[str, float],
-    free: tuple[str, ...],
-    callback: Callable[[int, int], None] | None = None,
-) -> tuple[dict[str, float], float]:
-    """Return the levels of highest evidence, and that evidence, from the levels `start`.
-
-    Each logarithm has a weak normal prior around its start and cannot leave start ± 7; the best levels
-    met are kept, and levels not in `free` stay as they are.
-    """
-    origin = {name: jnp.log(jnp.asarray(value, float)) for name, value in start.items()}
-    if not free:
-        return start, float(evidence(origin))
-
-    def levels(x: Array) -> dict[str, Array]:
-        bounded = BOUND * jnp.tanh(x / BOUND)
-        return origin | {name: origin[name] + bounded[i] for i, name in enumerate(free)}
-
-    def loss(x: Array) -> Array:
-        return -evidence(levels(x)) + 0.5 * jnp.sum((x / PRIOR_WIDTH) ** 2)
-
-    optimiser = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(loss)
-
-    @jax.jit
-    def step(x: Array, state: optax.OptState):
-        value, grad = value_and_grad(x, state=state)
-        updates, state = optimiser.update(grad, state, x, value=value, grad=grad, value_fn=loss)
-        return optax.apply_updates(x, updates), state, value, grad
-
-    x = jnp.zeros(len(free))
-    state = optimiser.init(x)
-    best, best_value = x, jnp.inf
-    for i in range(STEPS):
-        moved, state, value, grad = step(x, state)
-        if jnp.isfinite(value) and value < best_value:
-            best, best_value = x, value
-        if callback is not None:
-            callback(i + 1, STEPS)
-        if not jnp.all(jnp.isfinite(moved)) or float(jnp.max(jnp.abs(grad))) < 1e-3:
-            break
-        x = moved
-    found = {name: float(jnp.exp(value)) for name, value in levels(best).items()}
-    return found, float(evidence(levels(best)))

@@ -18,8 +18,8 @@ class Noise(eqx.Module):
     `stress` (eV/Å³) hold for one component.  `groups` overrides levels by the frames' group; a frame's own
     sigma overrides both; isolated atoms have `isolated_energy` (eV).
 
-    A sparse posterior is conditioned as if what its inducing environments leave out were noise, so a learned level
-    has that in it, and predictions add it once more as epistemic.  `reported` holds the three levels without it.
+    A posterior is conditioned with these levels, which weigh the labels against each other and against the prior.
+    `reported` holds those that predictions state, where they differ: what structures left out show.
     """
 
     energy: float | Float[Array, ""] | None
@@ -31,6 +31,12 @@ class Noise(eqx.Module):
         static=True, default=()
     )
     reported: tuple[float | None, ...] | None = eqx.field(static=True, default=None)
+
+    def opened(self) -> "Noise":
+        """The same noise with its three levels still to be found: σ of a label is then its level's factor."""
+        return Noise(
+            None, None, None, self.energy_exponent, self.isolated_energy, self.groups
+        )
 
     def level(self, observable: str, group: str | None = None) -> float | None:
         """Level of an observable for a group; None if it is still to be learned."""

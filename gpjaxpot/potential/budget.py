@@ -16,6 +16,8 @@ from gpjaxpot.structures.pairs import find_pairs
 # An exact model answers each question with all its data: above this many it predicts too slowly.
 MOST_EXACT = 3000
 SHARE_OF_FREE_MEMORY = 0.5
+# Beyond, predictions are too slow to be worth the last percents.
+MOST_INDUCING = 4000
 # Work besides the counted products, as a factor on their time (measured: benchmarks/README.md).
 OVERHEAD = 3.0
 # Seconds to compile, whatever the size; told in estimates, no part of the budget.
@@ -29,6 +31,8 @@ class Estimate:
 
     method: str
     n_inducing: int | None
+    """To begin with; a fit of its own choice goes up to `most_inducing`."""
+    most_inducing: int | None
     n_observations: int
     n_atoms: int
     memory_bytes: int
@@ -38,7 +42,10 @@ class Estimate:
 
     def rows(self) -> list[tuple[str, str]]:
         """Lines of a table for people."""
-        inducing = [] if self.n_inducing is None else [("inducing environments", f"{self.n_inducing}")]
+        inducing = []
+        if self.n_inducing is not None:
+            more = "" if self.most_inducing == self.n_inducing else f", up to {self.most_inducing} while it pays"
+            inducing = [("inducing environments", f"{self.n_inducing}{more}")]
         return [
             ("method", f"{self.method}: {self.reason}"),
             *inducing,
@@ -52,7 +59,7 @@ class Estimate:
 def estimate(frames: Sequence[Frame], settings: Settings | None = None) -> Estimate:
     """Estimate a fit of `frames`: a few seconds, no large allocation."""
     settings = Settings() if settings is None else settings
-    kernel, _ = choose_kernel(frames, settings)
+    kernel, *_ = choose_kernel(frames, settings)
     use = (settings.train.energies, settings.train.forces, settings.train.stress)
     return plan(frames, kernel, settings.model, count_labels(frames, use))
 
@@ -87,21 +94,27 @@ def plan(
         return _sparse_cost(kernel, atoms, neighbours, features, n, m, speed)
 
     if model.method == "exact":
-        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, "asked for")
+        return Estimate("exact", None, None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, "asked for")
     fits = exact[0] <= budget and exact[1] <= model.time and n <= MOST_EXACT
     if model.method == "auto" and model.n_inducing == "auto" and fits:
         reason = (
             f"{n} observations (at most {MOST_EXACT}), {exact[0] / 1e9:.2f} GB and {exact[1]:.0f} s fit the budget"
         )
-        return Estimate("exact", None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, reason)
+        return Estimate("exact", None, None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, reason)
     reason = "asked for" if model.method == "sparse" else _why_sparse(exact, budget, model.time, n)
     if model.method == "auto" and model.n_inducing != "auto":
         reason = "n_inducing was given"
     if model.n_inducing == "auto":
         while wanted > 50 and (sparse(wanted)[0] > budget or sparse(wanted)[1] > model.time):
             wanted = int(0.8 * wanted)
+    most = wanted
+    if model.n_inducing == "auto":
+        # All that was assembled on the way there took as long as half and a quarter of it, and so on.
+        most = min(MOST_INDUCING, max(wanted, atoms // 2))
+        while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > model.time):
+            most = max(wanted, int(0.8 * most))
     memory, seconds = sparse(wanted)
-    return Estimate("sparse", wanted, n, atoms, int(memory), seconds + COMPILATION, free, reason)
+    return Estimate("sparse", wanted, most, n, atoms, int(memory), seconds + COMPILATION, free, reason)
 
 
 def free_memory() -> int:
@@ -125,7 +138,7 @@ def _why_sparse(exact: tuple[float, float], budget: float, seconds: float, n: in
 
 
 def _default_inducing(atoms: int) -> int:
-    return int(np.clip(atoms / 6, min(atoms, 300), 2000))
+    return int(np.clip(atoms / 12, min(atoms, 300), 1000))
 
 
 def _exact_cost(

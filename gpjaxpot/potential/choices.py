@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from gpjaxpot.descriptors.soap import SOAP
+from gpjaxpot.gp.maximise import Range
 from gpjaxpot.kernels import (
     AbstractKernel,
     DotPower,
@@ -19,6 +20,20 @@ from gpjaxpot.potential.settings import DescriptorSettings, KernelSettings, Sett
 from gpjaxpot.structures.labels import Frame
 
 HYDROGEN = 1
+# Of each continuous setting of a descriptor: the usual value, the bounds of its search, the width of the prior on its
+# logarithm, its unit and why; with hydrogen among the species, and without.
+LIGHT = {
+    "cutoff": (4.5, 2.5, 6.0, 0.3, "; Å", "two shells of bonds in molecules"),
+    "sigma": (0.35, 0.15, 0.8, 0.5, "; Å", "short bonds to hydrogen need a sharp density"),
+    "radial_scale": (2.0, 0.7, 6.0, 0.7, "; Å", "beyond the bonds, far neighbours count less"),
+    "radial_exponent": (4.0, 2.0, 10.0, 0.5, "", "usual decay"),
+}
+HEAVY = {
+    "cutoff": (5.0, 3.0, 6.5, 0.3, "; Å", "two to three shells of a solid"),
+    "sigma": (0.45, 0.2, 1.0, 0.5, "; Å", "no hydrogen: smooth density"),
+    "radial_scale": (3.0, 0.8, 8.0, 0.7, "; Å", "beyond the first shell, far neighbours count less"),
+    "radial_exponent": (4.0, 2.0, 10.0, 0.5, "", "usual decay"),
+}
 
 
 @dataclass(frozen=True)
@@ -41,15 +56,20 @@ def training_species(frames: Sequence[Frame]) -> tuple[int, ...]:
 
 def choose_kernel(
     frames: Sequence[Frame], settings: Settings
-) -> tuple[EnergyKernel, list[Choice]]:
-    """Make the energy kernel from the settings, filling in what is "auto"."""
+) -> tuple[EnergyKernel, list[Choice], dict[str, Range]]:
+    """Make the energy kernel from the settings, filling in what is "auto" by what is usual.
+
+    Returns also the choices made, and between which bounds those of them that are continuous may be learned, by the
+    names of `search.with_values`.
+    """
     species = training_species(frames)
     choices: list[Choice] = []
+    ranges: dict[str, Range] = {}
     terms = []
     for i, given in enumerate(settings.descriptor):
-        soap = _descriptor(given, species, f"descriptor.{i}", choices)
+        soap = _descriptor(given, species, i, choices, ranges)
         terms.append(Term(soap, kernel_function(settings.kernel)))
-    return EnergyKernel(tuple(terms)), choices
+    return EnergyKernel(tuple(terms)), choices, ranges
 
 
 def kernel_function(settings: KernelSettings) -> AbstractKernel:
@@ -62,25 +82,38 @@ def kernel_function(settings: KernelSettings) -> AbstractKernel:
 
 
 def _descriptor(
-    given: DescriptorSettings, species: tuple[int, ...], key: str, choices: list[Choice]
+    given: DescriptorSettings,
+    species: tuple[int, ...],
+    place: int,
+    choices: list[Choice],
+    ranges: dict[str, Range],
 ) -> SOAP:
-    light = HYDROGEN in species
-    cutoff, sigma = given.cutoff, given.sigma
-    if cutoff == "auto":
-        cutoff = 4.5 if light else 5.0
-        why = "two shells of bonds in molecules" if light else "two to three shells of a solid"
-        choices.append(Choice(f"{key}.cutoff", cutoff, f"{why}; Å"))
-    if sigma == "auto":
-        sigma = 0.3 if light else 0.4
-        why = "short bonds to hydrogen need a sharp density" if light else "no hydrogen: smooth density"
-        choices.append(Choice(f"{key}.sigma", sigma, f"{why}; Å"))
+    usual = LIGHT if HYDROGEN in species else HEAVY
+    values: dict[str, float] = {}
+    for name, (value, low, high, prior, unit, why) in usual.items():
+        asked = getattr(given, name)
+        if asked == "auto":
+            ranges[f"{place}.{name}"] = Range(value, low, high, prior)
+            choices.append(Choice(f"descriptor.{place}.{name}", value, f"{why}{unit}"))
+            asked = value
+        values[name] = asked
+    if given.radial_scale == "none":
+        # Without the weight its exponent means nothing.
+        ranges.pop(f"{place}.radial_exponent", None)
+    sizes = {}
+    for name, few, many in (("n_max", 8, 6), ("l_max", 6, 5)):
+        asked = getattr(given, name)
+        sizes[name] = (few if len(species) == 1 else many) if asked == "auto" else asked
+        if asked == "auto":
+            why = "one species" if len(species) == 1 else "vectors grow with the square of species times n_max"
+            choices.append(Choice(f"descriptor.{place}.{name}", sizes[name], why))
     return SOAP(
-        float(cutoff),
-        given.n_max,
-        given.l_max,
-        float(sigma),
+        values["cutoff"],
+        sizes["n_max"],
+        sizes["l_max"],
+        values["sigma"],
         species=species,
-        cutoff_width=min(given.cutoff_width, float(cutoff)),
-        radial_scale=given.radial_scale,
-        radial_exponent=given.radial_exponent,
+        cutoff_width=min(given.cutoff_width, values["cutoff"]),
+        radial_scale=None if given.radial_scale == "none" else values["radial_scale"],
+        radial_exponent=values["radial_exponent"],
     )

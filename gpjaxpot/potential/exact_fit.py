@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpjaxpot.gp.exact import ExactPosterior
-from gpjaxpot.gp.left_out import exact_score
-from gpjaxpot.gp.levels import exact_evidence, maximise
+from gpjaxpot.gp.left_out import exact_left_out
+from gpjaxpot.gp.levels import exact_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.exact_model import ExactModel, block, linear, one_by_one, padded_places
+from gpjaxpot.potential.levels import VARIANCE, Levels, learn
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.structure import Structure
 
@@ -48,54 +49,43 @@ def condition(
     covariance: np.ndarray,
     structures: Sequence[Structure],
     data: Sequence[Observations],
+    objective: str,
     start: dict[str, float],
     free: tuple[str, ...],
-    left_out: bool,
     callback: Callback,
-) -> tuple[ExactModel, dict[str, float]]:
-    """Find the free levels, on whole structures up to `LEARNED_ON` observations, and condition.
-
-    Levels are those that predict structures best which are left out in turn, or, unless `left_out`, those of highest
-    evidence.
-    """
+) -> tuple[ExactModel, Levels]:
+    """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations, and condition."""
     targets = np.concatenate([o.targets for o in data])
     sigma = np.concatenate([o.sigma for o in data])
     known = np.concatenate([o.known for o in data])
-    kind = np.concatenate([o.kind for o in data])
+    kind = np.where(known, len(OBSERVABLES), np.concatenate([o.kind for o in data]))
     present = {OBSERVABLES[k] for k in np.unique(kind[~known])}
-    start = {k: v for k, v in start.items() if k == "variance" or k in present}
+    start = {k: v for k, v in start.items() if k == VARIANCE or k in present}
     free = tuple(name for name in free if name in start)
     members = _some(data)
     some = np.concatenate(members)
-    names = tuple(None if k else OBSERVABLES[o] for k, o in zip(known[some], kind[some], strict=True))
-    learned = jnp.asarray(covariance[np.ix_(some, some)]) if free else jnp.zeros((1, 1))
-    factors, values = jnp.asarray(sigma[some]), jnp.asarray(targets[some])
-    levels = start
-    if free:
-        kinds = jnp.asarray(np.where(known[some], len(OBSERVABLES), kind[some]), jnp.int32)
-        places = jnp.asarray(_padded(members))
-
-        def score(x):
-            if left_out:
-                return exact_score(x, learned, factors, kinds, values, places, OBSERVABLES)
-            return exact_evidence(x, learned, factors, names, values)
-
-        levels, _ = maximise(
-            score,
-            start,
-            free,
-            lambda done, total: callback("levels", done, total),
-        )
-    factor = np.ones(len(sigma))
-    for name in present:
-        factor[(kind == OBSERVABLES.index(name)) & ~known] = levels[name]
+    arguments = (
+        jnp.asarray(covariance[np.ix_(some, some)]), jnp.asarray(sigma[some]),
+        jnp.asarray(kind[some], jnp.int32), jnp.asarray(targets[some]),
+    )  # fmt: skip
+    places = jnp.asarray(_padded(members))
+    levels = learn(
+        objective,
+        lambda x: exact_evidence(x, *arguments, OBSERVABLES),
+        lambda _: lambda x: exact_left_out(x, *arguments, places, OBSERVABLES),
+        len(members),
+        start,
+        free,
+        callback,
+    )
+    factor = np.array([*(levels.values.get(name, 1.0) for name in OBSERVABLES), 1.0])[kind]
     posterior = ExactPosterior.condition(
-        jnp.asarray(levels["variance"] * covariance),
+        jnp.asarray(levels.values[VARIANCE] * covariance),
         jnp.asarray((sigma * factor) ** 2),
         jnp.asarray(targets),
     )
-    places = tuple(o.places for o in data)
-    return ExactModel(tuple(structures), places, posterior), levels
+    places_ = tuple(o.places for o in data)
+    return ExactModel(tuple(structures), places_, posterior), levels
 
 
 def _some(data: Sequence[Observations]) -> list[np.ndarray]:

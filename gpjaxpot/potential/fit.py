@@ -16,14 +16,15 @@ from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import OBSERVABLES, Noise, as_groups
 from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
-from gpjaxpot.potential.budget import Estimate, plan
-from gpjaxpot.potential.choices import Choice, choose_kernel, kernel_function, training_species
+from gpjaxpot.potential.budget import plan
+from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.exact_fit import condition, dense_covariance
-from gpjaxpot.potential.exact_model import ExactModel
+from gpjaxpot.potential.growth import grow, remove_checkpoints
 from gpjaxpot.potential.kernel_spec import to_spec
+from gpjaxpot.potential.learned_kernel import learn_kernel
+from gpjaxpot.potential.levels import VARIANCE, Levels
 from gpjaxpot.potential.potential import Potential, _need_float64
 from gpjaxpot.potential.settings import NoiseSettings, Settings
-from gpjaxpot.potential.sparse_fit import choose_inducing, solve, stream
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations, collect
 from gpjaxpot.structures.batch import neighbourhood
@@ -32,8 +33,6 @@ from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference, fit_reference
 
 Callback = Callable[[str, int, int], None]
-# Of a learned level, at least this share is taken for noise of the labels.
-LEAST_SHARE = 0.1
 UNITS = {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"}
 
 
@@ -64,29 +63,31 @@ def fit(
     settings = Settings() if settings is None else settings
     report = (lambda stage, done, total: None) if callback is None else callback
     started = time.monotonic()
-    kernel, choices = _kernel(frames, parts, settings)
+    kernel, choices = _kernel(frames, parts, settings, report)
     reference = fit_reference(frames, given=settings.energy_per_species or None)
     noise = initial_noise(settings.noise)
     use = (settings.train.energies, settings.train.forces, settings.train.stress)
-    data = collect(frames, reference, noise, use)
+    data = collect(frames, reference, noise.opened(), use)
     estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data))
     choices.append(Choice("model.method", estimate.method, estimate.reason))
-    variance = settings.kernel.variance
-    start = _start(data, variance)
-    free = tuple(
-        [n for n in OBSERVABLES if getattr(noise, n) is None] + ["variance"] * (variance == "auto")
-    )
-    model, levels, spare = _condition(
-        kernel, frames, data, estimate, settings, start, free, report, checkpoint, choices
-    )
-    final = _scale(kernel, levels["variance"])
-    learned, reported = _learned(noise, levels, data, settings.noise, spare)
-    choices += reported
-    choices += _level_choices(settings, levels, free, reference)
+    start, free = _start(data, noise, settings.kernel.variance)
+    structures = [f.structure for f in frames]
+    if estimate.method == "exact":
+        dense = dense_covariance(kernel, structures, data, report)
+        model, levels = condition(dense, structures, data, settings.train.objective, start, free, report)
+    else:
+        found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
+        assembled, levels, why = grow(kernel, found, data, estimate, settings, start, free, report, checkpoint)
+        if why:
+            choices.append(Choice("model.n_inducing", len(assembled.inducing), why))
+        model = assembled.condition(levels.values)
+    final = _scale(kernel, levels.values[VARIANCE])
+    learned = _noise(noise, levels, settings.noise)
+    choices += _level_choices(settings, levels, free, learned, reference)
     record = _record(final, model, reference, learned, settings, choices, frames, data)
     record["fit_seconds"] = round(time.monotonic() - started, 2)
     if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+        remove_checkpoints(checkpoint)
     return Potential(final, model, model.centres(final), reference, learned, record)
 
 
@@ -111,10 +112,10 @@ def initial_noise(settings: NoiseSettings) -> Noise:
 
 
 def _kernel(
-    frames: Sequence[Frame], parts: Sequence[Any], settings: Settings
+    frames: Sequence[Frame], parts: Sequence[Any], settings: Settings, report: Callback
 ) -> tuple[EnergyKernel, list[Choice]]:
     if not parts:
-        return choose_kernel(frames, settings)
+        return learn_kernel(frames, settings, report)
     species = training_species(frames)
     if len(parts) == 1 and isinstance(parts[0], EnergyKernel):
         whole = parts[0]
@@ -136,43 +137,27 @@ def _kernel(
     made = [Term(s.with_species(species), shared) for s in soaps]
     made += [Term(t.descriptor.with_species(species), t.kernel) for t in terms]
     if not made:
-        chosen, choices = choose_kernel(frames, settings)
+        chosen, choices = learn_kernel(frames, settings, report)
         return EnergyKernel(tuple(Term(t.descriptor, shared) for t in chosen.terms)), choices
     return EnergyKernel(tuple(made)), []
 
 
-def _condition(
-    kernel, frames, data, estimate: Estimate, settings, start, free, report, checkpoint, choices
-) -> tuple[SparseModel | ExactModel, dict[str, float], dict[str, float]]:
-    structures = [f.structure for f in frames]
-    left_out = settings.train.objective == "left_out"
-    if estimate.method == "exact":
-        dense = dense_covariance(kernel, structures, data, report)
-        return *condition(dense, structures, data, start, free, left_out, report), {}
-    found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
-    inducing = choose_inducing(
-        kernel, found, int(estimate.n_inducing or 0), settings.model.selection, settings.train.seed, report
-    )
-    if settings.model.n_inducing == "auto":
-        why = "a sixth of the environments, within 300 to 2000 and the budget"
-        choices.append(Choice("model.n_inducing", len(inducing), why))
-    elif len(inducing) < int(settings.model.n_inducing):
-        why = f"{settings.model.n_inducing} asked for, but there are no more distinct environments"
-        choices.append(Choice("model.n_inducing", len(inducing), why))
-    factors = stream(kernel, found, data, inducing, report, checkpoint)
-    seed = settings.train.seed
-    return solve(kernel, found, factors, data, inducing, start, free, left_out, seed, report)
-
-
-def _start(data: Sequence[Observations], variance: str | float) -> dict[str, float]:
-    """Starting levels: a tenth of the spread of each kind of label, per its factor."""
-    start = {"variance": 1.0 if variance == "auto" else float(variance)}
+def _start(
+    data: Sequence[Observations], noise: Noise, variance: str | float
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Levels as given, or to start from: a tenth of the spread of the labels, per their factor; and which are free."""
+    start = {VARIANCE: 1.0 if variance == "auto" else float(variance)}
+    free = [VARIANCE] * (variance == "auto")
     for kind, name in enumerate(OBSERVABLES):
         values = [o.targets[(o.kind == kind) & ~o.known] / o.sigma[(o.kind == kind) & ~o.known] for o in data]
         joined = np.concatenate(values)
-        spread = float(np.sqrt(np.mean(joined**2))) if len(joined) else 1.0
-        start[name] = max(0.1 * spread, 1e-6)
-    return start
+        given = getattr(noise, name)
+        if given is None:
+            free.append(name)
+            spread = float(np.sqrt(np.mean(joined**2))) if len(joined) else 1.0
+            given = max(0.1 * spread, 1e-6)
+        start[name] = float(given)
+    return start, tuple(free)
 
 
 def _scale(kernel: EnergyKernel, variance: float) -> EnergyKernel:
@@ -180,56 +165,40 @@ def _scale(kernel: EnergyKernel, variance: float) -> EnergyKernel:
     return EnergyKernel(terms, kernel.similarity)
 
 
-def _learned(
-    noise: Noise,
-    levels: dict[str, float],
-    data: Sequence[Observations],
-    settings: NoiseSettings,
-    spare: dict[str, float],
-) -> tuple[Noise, list[Choice]]:
-    """Noise with the levels found, and the choice of those that predictions report."""
-    seen = {OBSERVABLES[k] for o in data for k in np.unique(o.kind)}
-    values = []
+def _noise(noise: Noise, levels: Levels, settings: NoiseSettings) -> Noise:
+    """Noise with the levels found; those that were asked for by name are reported as they are."""
+    reported = []
     for name in OBSERVABLES:
-        given = getattr(noise, name)
-        values.append((levels.get(name) if given is None else given) if name in seen else None)
-    reported, choices = [], []
-    for name, value in zip(OBSERVABLES, values, strict=True):
         asked = getattr(settings, f"aleatoric_{name}")
-        if value is not None and asked == "auto" and name in spare:
-            value = float(np.sqrt(max(value**2 - spare[name], (LEAST_SHARE * value) ** 2)))
-            why = "of the learned level, what the inducing environments do not leave out"
-            choices.append(Choice(f"noise.aleatoric_{name}", value, why))
-        elif value is not None and asked != "auto":
-            value = float(asked)
-        reported.append(value)
-    made = Noise(
-        *values,
+        reported.append(levels.reported.get(name) if asked == "auto" or name not in levels.values else float(asked))
+    return Noise(
+        *(levels.values.get(name) for name in OBSERVABLES),
         energy_exponent=noise.energy_exponent,
         isolated_energy=noise.isolated_energy,
         groups=noise.groups,
         reported=tuple(reported),
     )
-    return made, choices
 
 
 def _level_choices(
     settings: Settings,
-    levels: dict[str, float],
+    levels: Levels,
     free: tuple[str, ...],
+    noise: Noise,
     reference: EnergyReference,
 ) -> list[Choice]:
     made = []
-    left_out = settings.train.objective == "left_out"
-    why = "predicts structures left out best" if left_out else "highest evidence"
-    if "variance" in free:
-        made.append(Choice("kernel.variance", levels["variance"], f"{why}; eV²"))
+    if VARIANCE in free:
+        made.append(Choice("kernel.variance", levels.values[VARIANCE], f"{levels.reason}; eV²"))
     units = {
         "energy": f"eV·N^{settings.noise.energy_exponent:g}", "forces": "eV/Å", "stress": "eV/Å³"
     }  # fmt: skip
-    for name in OBSERVABLES:
-        if name in free and name in levels:
-            made.append(Choice(f"noise.{name}", levels[name], f"{why}; {units[name]}"))
+    for name, reported in zip(OBSERVABLES, noise.reported or (), strict=True):
+        if name in free and name in levels.values:
+            made.append(Choice(f"noise.{name}", levels.values[name], f"{levels.reason}; {units[name]}"))
+        if reported is not None and reported != levels.values[name] and name in levels.reported:
+            why = "noise that structures left out show; what predictions report"
+            made.append(Choice(f"noise.aleatoric_{name}", reported, f"{why}; {units[name]}"))
     values = {symbol(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}
     made.append(Choice("energy_per_species", values, f"{reference.origin}; {reference.note}".strip("; ")))
     return made

@@ -57,7 +57,7 @@ def _descriptor_spec(soap: SOAP) -> dict[str, Any]:
         "sigma": float(soap.sigma),
         "cutoff_width": float(soap.cutoff_width),
         "radial_scale": None if scale is None else float(scale),
-        "radial_exponent": soap.radial_exponent,
+        "radial_exponent": float(soap.radial_exponent),
         "dscribe": soap.dscribe,
     }
 

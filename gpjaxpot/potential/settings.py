@@ -3,13 +3,20 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gpjaxpot.errors import InputError, did_you_mean
 
 Auto = Literal["auto"]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Degree = Annotated[int, Field(ge=0)]
+
+
+# Where a value may be one of several kinds, pydantic names each kind it tried as a part of the place.
+_ALTERNATIVES = ("literal[", "float", "int", "constrained-")
 
 
 class _Part(BaseModel):
@@ -20,15 +27,15 @@ class DescriptorSettings(_Part):
     """One SOAP descriptor; several may be given, each with the kernel of the model."""
 
     type: Literal["soap"] = Field("soap", description="kind of descriptor")
-    cutoff: Auto | float = Field("auto", description="radius in Å at which neighbours have faded out")
-    n_max: int = Field(8, ge=1, description="radial functions for each species")
-    l_max: int = Field(6, ge=0, description="highest angular momentum")
-    sigma: Auto | float = Field("auto", description="width in Å of the Gaussian that stands for an atom")
+    cutoff: Auto | Positive = Field("auto", description="radius in Å at which neighbours have faded out")
+    n_max: Auto | Count = Field("auto", description="radial functions for each species")
+    l_max: Auto | Degree = Field("auto", description="highest angular momentum")
+    sigma: Auto | Positive = Field("auto", description="width in Å of the Gaussian that stands for an atom")
     cutoff_width: float = Field(1.0, gt=0, description="length in Å over which neighbours fade out")
-    radial_scale: float | None = Field(
-        None, gt=0, description="r0 in Å of the weight 1/(1 + (r/r0)^m); leave out for none"
+    radial_scale: Auto | Literal["none"] | Positive = Field(
+        "auto", description="r0 in Å of the weight 1/(1 + (r/r0)^m) of far neighbours; none for no such weight"
     )
-    radial_exponent: float = Field(4.0, gt=0, description="m of that weight")
+    radial_exponent: Auto | Positive = Field("auto", description="m of that weight")
 
 
 class KernelSettings(_Part):
@@ -39,7 +46,7 @@ class KernelSettings(_Part):
     )
     zeta: float = Field(4.0, description="power of dot_power: 1, or any number of at least 2")
     length_scale: float = Field(1.0, gt=0, description="of the other two, in units of unit vectors")
-    variance: Auto | float = Field(
+    variance: Auto | Positive = Field(
         "auto", description="signal variance in eV² of a local energy; auto: by [train] objective"
     )
 
@@ -55,18 +62,16 @@ class GroupNoise(_Part):
 class NoiseSettings(_Part):
     """Standard deviations of the labels; auto: by [train] objective."""
 
-    energy: Auto | float = Field(
-        0.01, description="eV: σ of a total energy is this times N^p; auto by evidence lets energies go for forces"
-    )
+    energy: Auto | Positive = Field("auto", description="eV: σ of a total energy is this times N^p")
     energy_exponent: float = Field(0.5, ge=0, le=1, description="p of that law")
-    forces: Auto | float = Field("auto", description="eV/Å, one component")
-    stress: Auto | float = Field("auto", description="eV/Å³, one component")
+    forces: Auto | Positive = Field("auto", description="eV/Å, one component")
+    stress: Auto | Positive = Field("auto", description="eV/Å³, one component")
     isolated_energy: float = Field(1e-4, gt=0, description="eV, for isolated atoms")
-    aleatoric_energy: Auto | float = Field(
-        "auto", description="that predictions report; auto: as above, one learned by left_out less what M leaves out"
+    aleatoric_energy: Auto | Positive = Field(
+        "auto", description="that predictions report; auto: what left_out finds, or else the level above"
     )
-    aleatoric_forces: Auto | float = Field("auto", description="the same for forces")
-    aleatoric_stress: Auto | float = Field("auto", description="the same for stress")
+    aleatoric_forces: Auto | Positive = Field("auto", description="the same for forces")
+    aleatoric_stress: Auto | Positive = Field("auto", description="the same for stress")
     groups: dict[str, GroupNoise] = Field(
         default_factory=dict, description="levels of single groups: [noise.groups.NAME]"
     )
@@ -91,7 +96,10 @@ class TrainSettings(_Part):
     forces: bool = Field(True, description="train on forces")
     stress: bool = Field(True, description="train on stresses, where there are any")
     objective: Literal["evidence", "left_out"] = Field(
-        "evidence", description="what levels are learned by: evidence, or prediction of left_out structures"
+        "left_out", description="what levels are learned by: evidence, or prediction of left_out structures"
+    )
+    search: bool = Field(
+        True, description="learn what is auto of a descriptor from the data; false: take the usual values"
     )
     seed: int = Field(0, ge=0, description="of every random choice")
 
@@ -171,17 +179,19 @@ def _value(text: str) -> Any:
 
 def _explain(error: ValidationError, where: str) -> str:
     lines = []
+    wrong: dict[str, tuple[list[str], Any]] = {}
     for problem in error.errors():
-        place = [p for p in problem["loc"] if p not in {"literal['auto']", "float", "int"}]
+        place = [p for p in problem["loc"] if not str(p).startswith(_ALTERNATIVES)]
         name = ".".join(str(p) for p in place)
         if problem["type"] == "extra_forbidden":
             known = _known(place[:-1])
             hint = did_you_mean(str(place[-1]), known)
             lines.append(f"unknown key {name}{hint}; known there: {', '.join(known)}")
         else:
-            line = f"{name}: {problem['msg'].lower()}, got {problem['input']!r}"
-            if not any(x.startswith(f"{name}: ") for x in lines):
-                lines.append(line)
+            wrong.setdefault(name, ([], problem["input"]))[0].append(problem["msg"].lower())
+    for name, (wanted, got) in wrong.items():
+        texts = [wanted[0], *(w.removeprefix("input should be ") for w in wanted[1:])]
+        lines.append(f"{name}: {', or '.join(texts)}, got {got!r}")
     return f"{where}: " + "; ".join(lines) + ". See `gpjaxpot template` for all keys."
 
 

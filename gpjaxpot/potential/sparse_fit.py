@@ -4,6 +4,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,64 +13,29 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from gpjaxpot.covariance.features import Environments, environments, stage
+from gpjaxpot.covariance.features import Environments, environments
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
 from gpjaxpot.gp.inducing import select
-from gpjaxpot.gp.left_out import PADDING, Held, sparse_score
-from gpjaxpot.gp.levels import Weighted, maximise, sparse_evidence
+from gpjaxpot.gp.left_out import accuracy, sparse_left_out
+from gpjaxpot.gp.levels import Weighted, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.streamed_qr import StreamedQR
-from gpjaxpot.potential.cross import prior
+from gpjaxpot.potential.batching import batches, collated
+from gpjaxpot.potential.held_out import Kept, choose
+from gpjaxpot.potential.levels import VARIANCE, Levels, learn
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations
-from gpjaxpot.structures.batch import Neighbourhood, atom_bucket, collate, slot_bucket
+from gpjaxpot.structures.batch import Neighbourhood
 from gpjaxpot.structures.files import atomic_write
 
 Callback = Callable[[str, int, int], None]
 compiled_environments = eqx.filter_jit(environments)
-# Atoms in a batch, unless a structure has more: enough to fill the products, few enough to stay small in memory.
-BATCH_ATOMS = 64
-# Numbers of neighbour slots that a fit is compiled for: another one for so many batches, up to so many.  A shape
-# costs seconds to compile, padding hundredths of a second in each batch.
-BATCHES_PER_SHAPE = 256
-SHAPES = 3
 # Environments that inducing ones are chosen from, at the most.
 CANDIDATES = 20000
-SECONDS_BETWEEN_CHECKPOINTS = 20.0
-# Structures that are left out in turn while levels are learned: fewer, where a score would take more than this many
-# multiplications.
-HELD = (8, 64)
-WORK_PER_SCORE = 4e9
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
 FIXED = "fixed"
-
-
-def batches(
-    found: Sequence[Neighbourhood], n_species: int
-) -> list[tuple[list[int], tuple[int, ...], int]]:
-    """Group structures into batches of about `BATCH_ATOMS`: (members, slots, places for atoms).
-
-    Structures are taken in the order of their neighbour counts, so that little is padded; shapes are few.
-    """
-    places = atom_bucket(max(BATCH_ATOMS, *(len(f.structure) for f in found)))
-    need = [f.most_neighbours(n_species) for f in found]
-    order = sorted(range(len(found)), key=lambda i: (sum(need[i]), len(found[i].structure), i))
-    groups: list[list[int]] = []
-    for i in order:
-        size = sum(len(found[j].structure) for j in groups[-1]) if groups else places
-        full = size + len(found[i].structure) > places or (groups and len(groups[-1]) == BATCH_ATOMS)
-        if not groups or full:
-            groups.append([])
-        groups[-1].append(i)
-    # A few classes of neighbour counts, each with the slots of its largest.
-    classes = np.array_split(np.arange(len(groups)), min(SHAPES, 1 + len(groups) // BATCHES_PER_SHAPE))
-    shaped = []
-    for members in classes:
-        inside = [i for k in members for i in groups[k]]
-        slots = tuple(slot_bucket(max(c)) for c in zip(*(need[i] for i in inside), strict=True))
-        shaped += [(groups[k], slots, places) for k in members]
-    return shaped
 
 
 def choose_inducing(
@@ -88,8 +55,7 @@ def choose_inducing(
     keep = min(1.0, CANDIDATES / total)
     rng = np.random.default_rng(seed)
     for k, (members, slots, places) in enumerate(shaped):
-        batch = collate([found[i] for i in members], n_species, slots=slots, atoms=places,
-                        structures=BATCH_ATOMS)  # fmt: skip
+        batch = collated([found[i] for i in members], n_species, slots, places)
         made = compiled_environments(kernel, batch)
         real = np.flatnonzero(np.asarray(batch.atom_mask))
         lonely = np.logical_not(np.any(np.asarray(batch.mask), axis=0))[real]
@@ -118,23 +84,25 @@ def stream(
     inducing: Environments,
     callback: Callback,
     checkpoint: Path | None = None,
+    keep: dict[int, np.ndarray] | None = None,
 ) -> dict[str, StreamedQR]:
     """Fold the rows of all observations into one triangular factor for each noise level.
 
     Rows [k_fu | y] are divided by what is known of their σ.  With `checkpoint`, the factors are stored now and
-    then, and an interrupted run with the same data and settings goes on from there.
+    then, and an interrupted run with the same data and settings goes on from there.  Rows k_fu of the structures
+    whose places are among the keys of `keep` are put there.
     """
     columns = len(inducing) + 1
     factors = {name: StreamedQR(columns) for name in (*OBSERVABLES, FIXED)}
     shaped = batches(found, len(kernel.species))
     mark = _fingerprint(kernel, found, data, inducing)
-    start = _resume(checkpoint, mark, factors)
+    keep = {} if keep is None else keep
+    start = _resume(checkpoint, mark, factors, keep)
     saved = time.monotonic()
     for k, (members, slots, places) in enumerate(shaped):
         if k < start:
             continue
-        batch = collate([found[i] for i in members], len(kernel.species), slots=slots, atoms=places,
-                        structures=BATCH_ATOMS)  # fmt: skip
+        batch = collated([found[i] for i in members], len(kernel.species), slots, places)
         energy, forces, stress = as_numpy(inducing_rows(kernel, batch, inducing))
         first = 0
         for place, i in enumerate(members):
@@ -143,122 +111,119 @@ def stream(
             rows = np.concatenate([energy[place : place + 1], mine, stress[place]])
             first += n
             _fold(factors, rows, data[i])
+            if i in keep:
+                keep[i] = rows[data[i].places]
         callback("covariances", k + 1, len(shaped))
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _store(checkpoint, mark, k + 1, factors)
+            _store(checkpoint, mark, k + 1, factors, keep)
             saved = time.monotonic()
     for factor in factors.values():
         factor.fold()
+    if checkpoint is not None:
+        _store(checkpoint, mark, len(shaped), factors, keep)
     return factors
 
 
-def solve(
-    kernel: EnergyKernel,
-    found: Sequence[Neighbourhood],
-    factors: dict[str, StreamedQR],
-    data: Sequence[Observations],
-    inducing: Environments,
-    start: dict[str, float],
-    free: tuple[str, ...],
-    left_out: bool,
-    seed: int,
-    callback: Callback,
-) -> tuple[SparseModel, dict[str, float], dict[str, float]]:
-    """Find the free levels and condition; returns the model for unit signal variance × found, the levels, and the
-    σ² (of level 1) that the inducing environments leave out of each observable whose level was free (`left_out` only).
+@dataclass(frozen=True)
+class Assembled:
+    """All observations of a training set, folded together: what levels are learned from, and conditioning uses."""
 
-    Levels are those that predict structures best which are left out in turn, or, unless `left_out`, those of highest
-    evidence.  `start` holds "variance" and the level of each observable whose noise is to be learned.  The model's
-    matrices are those of the kernel times the variance found.
-    """
-    k_uu = np.asarray(
-        kernel.gram(inducing.features, inducing.features, inducing.species, inducing.species)
-    )
-    whitening = whiten(k_uu)
-    parts = {
-        name: _weighted(factor.factor, whitening, *_counts(data, name), name == FIXED)
-        for name, factor in factors.items()
-        if len(factor.factor)
-    }
-    free = tuple(name for name in free if name == "variance" or name in parts)
-    held, spare = None, {}
-    if free and left_out:
-        held = hold(kernel, found, data, inducing, whitening, seed, callback)
-    levels, _ = maximise(
-        lambda x: sparse_evidence(x, parts) if held is None else sparse_score(x, parts, held, OBSERVABLES),
-        {k: v for k, v in start.items() if k == "variance" or k in parts},
-        free,
-        lambda done, total: callback("levels", done, total),
-    )
-    if held is not None:
-        spare = _spare(held, levels["variance"], free)
-    root = np.sqrt(levels["variance"])
-    rows, log_noise, count = [], 0.0, 0
-    for name in parts:
-        level = 1.0 if name == FIXED else levels[name]
-        # Of the kernel times v: cov(f, u) grows by v and the whitening falls by √v.
-        scaled = factors[name].factor / level
-        rows.append(np.concatenate([scaled[:, :-1] * levels["variance"], scaled[:, -1:]], 1))
-        n, own = _counts(data, name)
-        count += n
-        log_noise += own + 2.0 * n * np.log(level)
-    posterior = SparsePosterior.from_rows(whitening / root, np.concatenate(rows), count, log_noise)
-    return SparseModel(inducing, posterior), levels, spare
+    kernel: EnergyKernel
+    found: Sequence[Neighbourhood]
+    data: Sequence[Observations]
+    inducing: Environments
+    factors: dict[str, StreamedQR]
+    whitening: np.ndarray
+    parts: dict[str, Weighted]
+    kept: dict[int, np.ndarray]
+    """Covariances of the structures that may be left out, by their places."""
 
+    @classmethod
+    def make(
+        cls,
+        kernel: EnergyKernel,
+        found: Sequence[Neighbourhood],
+        data: Sequence[Observations],
+        inducing: Environments,
+        seed: int,
+        callback: Callback,
+        checkpoint: Path | None = None,
+    ) -> "Assembled":
+        """Stream the rows of all structures, and keep those of some to leave out; see `stream`."""
+        kept: dict[int, np.ndarray] = {int(i): np.zeros(0) for i in choose(data, seed)}
+        factors = stream(kernel, found, data, inducing, callback, checkpoint, kept)
+        gram = kernel.gram(inducing.features, inducing.features, inducing.species, inducing.species)
+        whitening = whiten(np.asarray(gram))
+        parts = {
+            name: _weighted(factor.factor, whitening, *_counts(data, name), name == FIXED)
+            for name, factor in factors.items()
+            if len(factor.factor)
+        }
+        return cls(kernel, found, data, inducing, factors, whitening, parts, kept)
 
-def hold(
-    kernel: EnergyKernel,
-    found: Sequence[Neighbourhood],
-    data: Sequence[Observations],
-    inducing: Environments,
-    whitening: np.ndarray,
-    seed: int,
-    callback: Callback,
-) -> Held:
-    """Make the rows of the structures that are left out in turn."""
-    grouped = batches(found, len(kernel.species))
-    shapes = {i: (slots, places) for members, slots, places in grouped for i in members}
-    chosen = _chosen_to_hold(data, whitening.shape[1], seed)
-    most = max(len(data[i]) for i in chosen)
-    rows = np.zeros((len(chosen), most, whitening.shape[1]))
-    targets, spare, log_sigma = (np.zeros((len(chosen), most)) for _ in range(3))
-    kind = np.full((len(chosen), most), PADDING, np.int32)
-    for k, i in enumerate(chosen):
-        slots, places = shapes[i]
-        batch = collate([found[i]], len(kernel.species), slots=slots, atoms=places, structures=BATCH_ATOMS)
-        staged = stage(kernel, batch)
-        energy, forces, stress = as_numpy(inducing_rows(kernel, batch, inducing, staged))
-        n, o = len(found[i].structure), data[i]
-        full = np.concatenate([energy[:1], forces[:n].reshape(3 * n, -1), stress[0]])[o.places]
-        before = prior(kernel, batch, staged)
-        by_force = np.diagonal(np.asarray(before.forces)[:n], axis1=1, axis2=2).reshape(-1)
-        variances = np.concatenate([[before.energy], by_force, before.stress])[o.places]
-        here = slice(0, len(o))
-        rows[k, here] = full @ whitening / o.sigma[:, None]
-        targets[k, here] = o.targets / o.sigma
-        spare[k, here] = np.maximum(variances / o.sigma**2 - np.sum(rows[k, here] ** 2, axis=1), 0.0)
-        log_sigma[k, here] = np.log(o.sigma)
-        kind[k, here] = np.where(o.known, len(OBSERVABLES), o.kind)
-        callback("left out", k + 1, len(chosen))
-    return Held(*(jnp.asarray(a) for a in (rows, targets, spare, log_sigma, kind)))
+    def hold(self, variances: dict[int, np.ndarray]) -> Kept:
+        """Structures to leave out, with what a score needs of them; `variances` are their `prior_variances`."""
+        return Kept([self.data[i] for i in self.kept], list(self.kept.values()), [variances[i] for i in self.kept])
 
+    def learn(
+        self,
+        objective: str,
+        start: dict[str, float],
+        free: tuple[str, ...],
+        kept: Callable[[], Kept],
+        callback: Callback,
+        warm: bool = False,
+    ) -> Levels:
+        """Learn the levels in `free`; `start` has "variance" and the level of each observable.
 
-def _spare(held: Held, variance: float, free: tuple[str, ...]) -> dict[str, float]:
-    """Mean of the prior variance that the inducing environments leave out, in units of the level's square."""
-    kind, spare = np.asarray(held.kind), np.asarray(held.spare)
-    found = {}
-    for k, name in enumerate(OBSERVABLES):
-        if name in free and np.any(kind == k):
-            found[name] = variance * float(np.mean(spare[kind == k]))
-    return found
+        `kept` gives the structures to leave out, and is asked only if they are needed.  `warm` says that `start` was
+        learned before, with other inducing environments.
+        """
+        start = {k: v for k, v in start.items() if k == VARIANCE or k in self.parts}
+        free = tuple(name for name in free if name in start)
 
+        def leave_out(all_of_them: bool):
+            chosen = kept() if all_of_them else kept().few()
+            held = chosen.held(self.whitening)
+            return lambda x: sparse_left_out(x, self.parts, held, OBSERVABLES)
 
-def _chosen_to_hold(data: Sequence[Observations], rank: int, seed: int) -> np.ndarray:
-    """Structures drawn at random, as many as the work allows; isolated atoms, with one label, are none."""
-    able = np.array([i for i, o in enumerate(data) if len(o) > 1 or (len(o) == 1 and not o.known[0])])
-    each = float(np.mean([len(data[i]) for i in able])) * rank**2
-    count = int(np.clip(WORK_PER_SCORE / each, *HELD))
-    return np.sort(np.random.default_rng(seed).permutation(able)[:count])
+        count = len(self.kept)
+        evidence = partial(sparse_evidence, parts=self.parts)
+        return learn(objective, evidence, leave_out, count, start, free, callback, warm)
+
+    def gain(self, levels: dict[str, float], kept: Kept) -> float:
+        """How much more accurate structures left out are than with every other inducing environment alone."""
+        log_levels = {name: jnp.log(jnp.asarray(value)) for name, value in levels.items()}
+        half = np.arange(0, len(self.inducing), 2)
+        fewer = self.inducing.take(jnp.asarray(half))
+        whitening = whiten(np.asarray(self._gram(fewer, fewer)))
+        columns = [*half, len(self.inducing)]
+        parts = {
+            name: _weighted(self.factors[name].factor[:, columns], whitening, *_counts(self.data, name), name == FIXED)
+            for name in self.parts
+        }
+        few, both = kept.few(), []
+        for these, held in ((self.parts, few.held(self.whitening)), (parts, few.held(whitening, half))):
+            both.append(float(accuracy(sparse_left_out(log_levels, these, held, OBSERVABLES), len(OBSERVABLES))))
+        return both[0] - both[1]
+
+    def _gram(self, a: Environments, b: Environments):
+        return self.kernel.gram(a.features, b.features, a.species, b.species)
+
+    def condition(self, levels: dict[str, float]) -> SparseModel:
+        """Condition with the kernel times the variance in `levels`, and with their noise."""
+        root = np.sqrt(levels[VARIANCE])
+        rows, log_noise, count = [], 0.0, 0
+        for name in self.parts:
+            level = 1.0 if name == FIXED else levels[name]
+            # Of the kernel times v: cov(f, u) grows by v and the whitening falls by √v.
+            scaled = self.factors[name].factor / level
+            rows.append(np.concatenate([scaled[:, :-1] * levels[VARIANCE], scaled[:, -1:]], 1))
+            n, own = _counts(self.data, name)
+            count += n
+            log_noise += own + 2.0 * n * np.log(level)
+        posterior = SparsePosterior.from_rows(self.whitening / root, np.concatenate(rows), count, log_noise)
+        return SparseModel(self.inducing, posterior)
 
 
 def _fold(factors: dict[str, StreamedQR], rows: np.ndarray, data: Observations) -> None:
@@ -315,20 +280,29 @@ def _try_spec(to_spec: Callable[[EnergyKernel], dict[str, Any]], kernel: EnergyK
         return repr(kernel)  # a function of the user's own
 
 
-def _resume(checkpoint: Path | None, mark: str, factors: dict[str, StreamedQR]) -> int:
+def _resume(
+    checkpoint: Path | None, mark: str, factors: dict[str, StreamedQR], keep: dict[int, np.ndarray]
+) -> int:
     if checkpoint is None or not checkpoint.exists():
         return 0
     try:
         with np.load(checkpoint, allow_pickle=False) as stored:
             if str(stored["mark"]) != mark:
                 return 0
-            for name, factor in factors.items():
-                factor.factor = stored[name]
-            return int(stored["done"])
+            read = {name: stored[name] for name in factors}
+            kept = {i: stored[f"kept {i}"] for i in keep}
+            done = int(stored["done"])
     except (OSError, ValueError, KeyError, EOFError):
         return 0  # damaged: start again
+    for name, factor in factors.items():
+        factor.factor = read[name]
+    keep.update(kept)
+    return done
 
 
-def _store(checkpoint: Path, mark: str, done: int, factors: dict[str, StreamedQR]) -> None:
+def _store(
+    checkpoint: Path, mark: str, done: int, factors: dict[str, StreamedQR], keep: dict[int, np.ndarray]
+) -> None:
+    arrays = {name: f.fold() for name, f in factors.items()} | {f"kept {i}": rows for i, rows in keep.items()}
     with atomic_write(checkpoint, "wb") as handle:
-        np.savez(handle, mark=np.array(mark), done=np.array(done), **{n: f.fold() for n, f in factors.items()})
+        np.savez(handle, mark=np.array(mark), done=np.array(done), **arrays)

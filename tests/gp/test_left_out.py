@@ -1,11 +1,20 @@
-"""Scores of structures left out equal those of models that never saw them."""
+"""Predictions of structures left out equal those of models that never saw them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpjaxpot.gp.left_out import PADDING, Held, exact_score, sparse_score
+from gpjaxpot.gp.left_out import (
+    PADDING,
+    WEIGHTS,
+    Held,
+    LeftOut,
+    accuracy,
+    calibrate,
+    exact_left_out,
+    sparse_left_out,
+)
 from gpjaxpot.gp.levels import Weighted
 from gpjaxpot.gp.sparse import whiten
 
@@ -45,32 +54,32 @@ def padded(values, fill):
 
 
 def by_refitting(data, covariance):
-    """Mean over the rows of each kind of the log density that the others give, times √(rows × structures)."""
-    edges, found = np.cumsum([0, *SIZES]), []
-    noise = sigma(data) ** 2
+    """Error and epistemic variance of each label, from posteriors that never saw its structure."""
+    edges, noise = np.cumsum([0, *SIZES]), sigma(data) ** 2
+    error, epistemic = np.zeros(len(noise)), np.zeros(len(noise))
     for a, b in zip(edges[:-1], edges[1:], strict=True):
         out = np.arange(a, b)
         rest = np.setdiff1d(np.arange(len(noise)), out)
         solve = np.linalg.solve(covariance[np.ix_(rest, rest)] + np.diag(noise[rest]), covariance[rest][:, out])
-        mean = solve.T @ data["y"][rest]
-        variance = np.diag(covariance[np.ix_(out, out)] - covariance[np.ix_(out, rest)] @ solve)
-        variance = variance + noise[out]
-        found += list(-0.5 * (np.log(2 * np.pi * variance) + (data["y"][out] - mean) ** 2 / variance))
-    total, owner = 0.0, np.repeat(np.arange(len(SIZES)), SIZES)
-    for k in range(len(NAMES) + 1):
-        own = data["kind"] == k
-        total += np.mean(np.array(found)[own]) * np.sqrt(np.sum(own) * len(np.unique(owner[own])))
-    return total
+        error[out] = data["y"][out] - solve.T @ data["y"][rest]
+        epistemic[out] = np.diag(covariance[np.ix_(out, out)] - covariance[np.ix_(out, rest)] @ solve)
+    return error, epistemic
+
+
+def flat(padded_values, kind):
+    return np.asarray(padded_values)[np.asarray(kind) != PADDING]
 
 
 def test_exact_equals_refitting(data):
     places = padded(np.arange(sum(SIZES)), sum(SIZES))
-    score = exact_score(
+    found = exact_left_out(
         LOG, jnp.asarray(data["k"]), jnp.asarray(data["factor"]), jnp.asarray(data["kind"]), jnp.asarray(data["y"]),
         jnp.asarray(places), NAMES,
     )  # fmt: skip
-    expected = by_refitting(data, LEVELS["variance"] * data["k"])
-    assert float(score) == pytest.approx(expected, abs=1e-9)
+    error, epistemic = by_refitting(data, LEVELS["variance"] * data["k"])
+    np.testing.assert_allclose(flat(found.error, found.kind), error, atol=1e-10)
+    np.testing.assert_allclose(flat(found.epistemic, found.kind), epistemic, atol=1e-10)
+    np.testing.assert_allclose(flat(found.unit, found.kind), data["factor"])
 
 
 def sparse_arguments(data):
@@ -94,17 +103,53 @@ def sparse_arguments(data):
 
 
 def test_sparse_equals_refitting(data):
+    """The error as by the model of the features; the variance with what they leave out of the prior."""
     parts, held = sparse_arguments(data)
-    score = sparse_score(LOG, parts, held, NAMES)
+    found = sparse_left_out(LOG, parts, held, NAMES)
     known = data["k_fu"] @ whiten(data["k_uu"])
-    covariance = LEVELS["variance"] * known @ known.T
-    assert float(score) == pytest.approx(by_refitting(data, covariance), abs=1e-9)
+    within = LEVELS["variance"] * known @ known.T
+    error, epistemic = by_refitting(data, within)
+    left = LEVELS["variance"] * np.diag(data["k"]) - np.diag(within)
+    np.testing.assert_allclose(flat(found.error, found.kind), error, atol=1e-10)
+    np.testing.assert_allclose(flat(found.epistemic, found.kind), epistemic + left, atol=1e-10)
+
+
+def test_accuracy_is_the_logarithm_of_the_errors(data):
+    parts, held = sparse_arguments(data)
+    found = sparse_left_out(LOG, parts, held, NAMES)
+    known = data["k_fu"] @ whiten(data["k_uu"])
+    error, _ = by_refitting(data, LEVELS["variance"] * known @ known.T)
+    size = np.abs(error / data["factor"])
+    expected = sum(-w * np.log(np.mean(size[data["kind"] == k])) for k, w in enumerate(WEIGHTS[:2]))
+    assert float(accuracy(found, 2)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_gradient_equals_finite_differences(data):
     parts, held = sparse_arguments(data)
-    gradient = jax.grad(lambda x: sparse_score(x, parts, held, NAMES))(LOG)
+    def score(x):
+        return accuracy(sparse_left_out(x, parts, held, NAMES), 2)
+    gradient = jax.grad(score)(LOG)
     h = 1e-5
     for name, slope in gradient.items():
-        ahead, behind = (sparse_score(LOG | {name: LOG[name] + s * h}, parts, held, NAMES) for s in (1, -1))
+        ahead, behind = (score(LOG | {name: LOG[name] + s * h}) for s in (1, -1))
         assert float(slope) == pytest.approx(float(ahead - behind) / (2 * h), rel=1e-6, abs=1e-8)
+
+
+def test_calibration_finds_the_noise_that_made_the_errors():
+    """Errors of variance (1.5² epistemic + a²): scale and levels come back, within the scatter of 6000 labels."""
+    rng = np.random.default_rng(1)
+    shape = (300, 20)
+    kind = np.broadcast_to(np.where(np.arange(20) == 0, 0, 1), shape)
+    epistemic = rng.uniform(0.1, 2.0, shape) ** 2 * np.where(kind == 0, 0.04, 1.0)
+    unit = np.where(kind == 0, 3.0, 1.0)
+    level = np.where(kind == 0, 0.1, 0.7)
+    error = rng.normal(size=shape) * np.sqrt(1.5**2 * epistemic + (level * unit) ** 2)
+    made = LeftOut(*(jnp.asarray(a) for a in (error, epistemic, unit, kind)))
+    scale, levels = calibrate(made, 3)
+    assert scale == pytest.approx(1.5, rel=0.1)
+    assert levels[0] == pytest.approx(0.1, rel=0.2)
+    assert levels[1] == pytest.approx(0.7, rel=0.1)
+    assert set(levels) == {0, 1}
+    variance = scale**2 * epistemic + np.where(kind == 0, levels[0] * 3.0, levels[1]) ** 2
+    for k in (0, 1):
+        assert np.mean((error**2 / variance)[kind == k]) == pytest.approx(1.0, abs=0.15)

@@ -1,0 +1,97 @@
+"""Maximising a function of positive numbers, in their logarithms, between bounds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+# A logarithm moves by no more than this in one step, and by this much in the first.
+LONGEST = 1.0
+FIRST = 0.3
+# A step is taken if it gains this share of what the slope promises, and halved so many times otherwise.
+SUFFICIENT = 1e-4
+HALVINGS = 8
+
+
+@dataclass(frozen=True)
+class Range:
+    """A positive number: where its search starts, its bounds, and the width of a normal prior on its logarithm."""
+
+    start: float
+    low: float
+    high: float
+    prior: float = np.inf
+
+
+def maximise(
+    objective: Callable[[dict[str, Float[Array, ""]]], Float[Array, ""]],
+    ranges: Mapping[str, Range],
+    steps: int = 60,
+    tolerance: float = 1e-3,
+    callback: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, float], float]:
+    """Return the numbers of the highest value met, and that value without the priors.
+
+    Args:
+        objective: differentiable function of the logarithms; what is not finite counts as worse than anything.
+        ranges: each number's start, bounds and prior; the bounds are never left, and hardly reached.
+        steps: the most evaluations.
+        tolerance: gain of a step at which the search ends.
+        callback: called as ``callback(done, steps)``.
+
+    L-BFGS (optax) with steps halved until they gain enough.  Deterministic: no clock decides.
+    """
+    names = list(ranges)
+    if not names:
+        return {}, float(objective({}))
+    low = np.log([ranges[n].low for n in names])
+    width = np.log([ranges[n].high for n in names]) - low
+    origin = np.log([ranges[n].start for n in names])
+    strength = np.array([1.0 / ranges[n].prior for n in names])
+
+    def logarithms(x: Array) -> Array:
+        return jnp.asarray(low + width * jax.nn.sigmoid(4.0 * x / width))  # the slope is 1 in the middle
+
+    def loss(x: Array) -> tuple[Array, Array]:
+        y = logarithms(x)
+        value = objective(dict(zip(names, y, strict=True)))
+        return -value + 0.5 * jnp.sum((strength * (y - origin)) ** 2), value
+
+    evaluate = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    share = np.clip((origin - low) / width, 1e-3, 1.0 - 1e-3)
+    x = jnp.asarray(width / 4.0 * np.log(share / (1.0 - share)))
+    direction_of = optax.scale_by_lbfgs()
+    update = jax.jit(direction_of.update)
+    state = direction_of.init(x)
+    (best, value), grad = evaluate(x)
+    done = 1
+    while done < steps and np.isfinite(best) and float(jnp.max(jnp.abs(grad))) > 1e-6:
+        if callback is not None:
+            callback(done, steps)
+        direction, state = update(grad, state, x)
+        direction = -direction
+        slope = float(jnp.vdot(direction, grad))
+        if not np.isfinite(slope) or slope >= 0:  # forget the curvature: it points uphill
+            state, direction, slope = direction_of.init(x), -grad, -float(jnp.vdot(grad, grad))
+        step = min(1.0, (FIRST if done == 1 else LONGEST) / float(jnp.max(jnp.abs(direction))))
+        better = None
+        for _ in range(min(HALVINGS, steps - done)):
+            (tried, tried_value), tried_grad = evaluate(x + step * direction)
+            done += 1
+            if np.isfinite(tried) and tried <= best + SUFFICIENT * step * slope:
+                better = x + step * direction, tried, tried_value, tried_grad
+                break
+            step *= 0.5
+        if better is None:
+            break
+        gain = float(best - better[1])
+        x, best, value, grad = better
+        if gain < tolerance:
+            break
+    if callback is not None:
+        callback(steps, steps)
+    return dict(zip(names, (float(v) for v in jnp.exp(logarithms(x))), strict=True)), float(value)

@@ -1,0 +1,75 @@
+"""The number of inducing environments: as many as still make predictions better."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from gpjaxpot.gp.left_out import WEIGHTS
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.budget import Estimate
+from gpjaxpot.potential.held_out import choose, prior_variances
+from gpjaxpot.potential.levels import Levels
+from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing
+from gpjaxpot.potential.training import Observations
+from gpjaxpot.structures.batch import Neighbourhood
+
+Callback = Callable[[str, int, int], None]
+# Twice as many inducing environments must lower the errors of structures left out by this share.
+LEAST_GAIN = 0.02
+
+
+def grow(
+    kernel: EnergyKernel,
+    found: Sequence[Neighbourhood],
+    data: Sequence[Observations],
+    estimate: Estimate,
+    settings: Settings,
+    start: dict[str, float],
+    free: tuple[str, ...],
+    callback: Callback,
+    checkpoint: Path | None = None,
+) -> tuple[Assembled, Levels, str]:
+    """Assemble with twice the inducing environments, again and again, until that gains too little.
+
+    The gain of the last doubling is that over every other of its environments.  Stops at what `estimate` allows, or
+    at once where the number is given.  Returns also why it stopped, "" for a number that was given.
+    """
+    asked = settings.model.n_inducing
+    count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
+    seed, warm = settings.train.seed, False
+    chosen = choose(data, seed)
+    # The same structures are left out whatever the inducing environments.
+    variances = cache(lambda: prior_variances(kernel, found, data, chosen, callback))
+    while True:
+        inducing = choose_inducing(kernel, found, count, settings.model.selection, seed, callback)
+        stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
+        assembled = Assembled.make(kernel, found, data, inducing, seed, callback, stored)
+        kept = cache(lambda made=assembled: made.hold(variances()))
+        levels = assembled.learn(settings.train.objective, start, free, kept, callback, warm)
+        if asked != "auto":
+            fewer = len(inducing) < int(asked)
+            return assembled, levels, f"{asked} asked for, but no more are distinct" * fewer
+        if len(inducing) < count:
+            return assembled, levels, "all distinct environments"
+        if most < 1.5 * count:
+            return assembled, levels, "as many as time, memory and data allow"
+        gain = assembled.gain(levels.values, kept()) / sum(WEIGHTS)
+        if not gain > LEAST_GAIN:
+            return assembled, levels, f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} % only"
+        count = min(most, 2 * count)
+        start, warm = start | levels.values, True
+
+
+def checkpoint_of(checkpoint: Path, count: int) -> Path:
+    """Where a fit with `count` inducing environments keeps what it has done."""
+    return checkpoint.with_name(f"{checkpoint.name}.{count}")
+
+
+def remove_checkpoints(checkpoint: Path) -> None:
+    """Remove what a finished fit had kept."""
+    for path in checkpoint.parent.glob(f"{checkpoint.name}.*"):
+        if path.name.removeprefix(f"{checkpoint.name}.").isdigit():
+            path.unlink(missing_ok=True)

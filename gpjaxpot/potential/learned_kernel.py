@@ -1,0 +1,101 @@
+"""The kernel of a fit: its descriptors' settings as given, as usual, or learned from the data."""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from gpjaxpot.gp.maximise import Range, maximise
+from gpjaxpot.gp.noise import Noise
+from gpjaxpot.kernels import EnergyKernel
+from gpjaxpot.potential.choices import Choice, choose_kernel
+from gpjaxpot.potential.search import draw, sample_evidence, with_values
+from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.training import collect
+from gpjaxpot.structures.batch import neighbourhood
+from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.reference import fit_reference
+
+Callback = Callable[[str, int, int], None]
+# Evaluations of the evidence with its gradient.
+STEPS = 20
+# The sample has as many atoms as make an evaluation about this many multiplications, between these numbers; half of
+# its environments are inducing ones.
+WORK = 6e9
+ATOMS = (150, 400)
+# With fewer force components the usual values are better than what could be learned.
+LEAST_FORCES = 600
+# Noise of energies while descriptors are compared, eV √N: a level set free would give energies up for forces.
+ENERGY_NOISE = 0.004
+
+
+def learn_kernel(
+    frames: Sequence[Frame], settings: Settings, callback: Callback
+) -> tuple[EnergyKernel, list[Choice]]:
+    """Choose the kernel, and learn what is left to choose of its descriptors, if [train] search allows."""
+    kernel, choices, ranges = choose_kernel(frames, settings)
+    forces = sum(f.labels.forces.size for f in frames if f.labels.forces is not None and not f.isolated)
+    if not (ranges and settings.train.search and settings.train.forces and forces >= LEAST_FORCES):
+        return kernel, choices
+    values, atoms = search(kernel, frames, ranges, settings.train.seed, callback)
+    kernel = with_values(kernel, {name: jnp.asarray(v) for name, v in values.items()})
+    learned = {f"descriptor.{name}": value for name, value in values.items()}
+    return kernel, [
+        Choice(c.key, learned[c.key], _why(ranges[c.key.removeprefix("descriptor.")], learned[c.key], atoms, c.reason))
+        if c.key in learned
+        else c
+        for c in choices
+    ]
+
+
+def search(
+    kernel: EnergyKernel, frames: Sequence[Frame], ranges: dict[str, Range], seed: int, callback: Callback
+) -> tuple[dict[str, float], int]:
+    """Values of the hyperparameters in `ranges` of the highest evidence on a sample, and its number of atoms.
+
+    The signal variance and the noise of forces are found beside them.
+    """
+    reach = max(kernel.reach, *(r.high for name, r in ranges.items() if name.endswith("cutoff")), 0.0)
+    some = _some(frames, seed)
+    data = collect(some, fit_reference(frames), Noise(None, None, None), (True, True, False))
+    found = [neighbourhood(f.structure, kernel.species, reach) for f in some]
+    neighbours = sum(len(f.pairs.centres) for f in found) / max(1, sum(len(f.structure) for f in found))
+    features = sum(t.descriptor.n_features for t in kernel.terms)
+    atoms = int(np.clip(np.sqrt(WORK / (3.0 * max(neighbours, 1.0) * features)), *ATOMS))
+    sample = draw(kernel, found, data, atoms, atoms // 2, seed)
+    factor = np.asarray(sample.forces_factor)
+    spread = float(np.sqrt(np.mean(np.asarray(sample.forces)[factor > 0] ** 2)))
+    levels = {
+        "variance": Range(1.0, 1e-4, 1e6, 4.0),
+        "forces": Range(0.1 * spread, 1e-3 * spread, spread, 2.0),
+    }
+
+    def objective(x):
+        values = {name: jnp.exp(v) for name, v in x.items()}
+        noise = {"energy": jnp.asarray(ENERGY_NOISE), "forces": values["forces"], "variance": values["variance"]}
+        own = {name: values[name] for name in ranges}
+        return sample_evidence(with_values(kernel, own), sample, noise)
+
+    values, _ = maximise(
+        objective, levels | ranges, STEPS, 0.5, lambda done, total: callback("descriptor", done, total)
+    )
+    return {name: values[name] for name in ranges}, int(np.sum(factor > 0)) // 3
+
+
+def _some(frames: Sequence[Frame], seed: int) -> list[Frame]:
+    """Structures enough to draw the sample from; of large sets neighbours of all would take long."""
+    order = np.random.default_rng(seed).permutation(len(frames))
+    chosen, atoms = [], 0
+    for i in order:
+        if not frames[i].isolated and atoms < 4 * ATOMS[1]:
+            chosen.append(frames[i])
+            atoms += len(frames[i].structure)
+    return chosen
+
+
+def _why(allowed: Range, value: float, atoms: int, usual: str) -> str:
+    edge = ""
+    if min(value / allowed.low, allowed.high / value) < 1.02:
+        edge = ", at its bound"
+    unit = "; Å" if usual.endswith("; Å") else ""
+    return f"highest evidence on {atoms} atoms, from {allowed.low:g} to {allowed.high:g}{edge}{unit}"

@@ -1,0 +1,120 @@
+"""Signal variance and noise levels of a fit: given, or learned."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from gpjaxpot.gp.left_out import LeftOut, accuracy, calibrate
+from gpjaxpot.gp.maximise import Range, maximise
+from gpjaxpot.gp.noise import OBSERVABLES
+
+Callback = Callable[[str, int, int], None]
+LogLevels = dict[str, Float[Array, ""]]
+VARIANCE = "variance"
+# A learned level stays within this factor of its start; the width of the prior on its logarithm.
+BOUND = 1100.0
+PRIOR = 4.0
+# An energy error per √atom starts as a force error times this length (Å).
+ENERGY_LENGTH = 0.03
+# Evaluations, and the gain of a step at which a search ends: of evidence, and of the sum of the errors' logarithms.
+STEPS = 40
+WARM_STEPS = 8
+EVIDENCE_GAIN = 0.05
+ACCURACY_GAIN = 1e-3
+# With fewer structures to leave out, the evidence alone decides.
+LEAST_STRUCTURES = 5
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Levels to condition with ("variance" and one for each observable), and those that predictions report."""
+
+    values: dict[str, float]
+    reported: dict[str, float]
+    reason: str
+
+
+def learn(
+    objective: str,
+    evidence: Callable[[LogLevels], Array],
+    leave_out: Callable[[bool], Callable[[LogLevels], LeftOut]],
+    structures: int,
+    start: dict[str, float],
+    free: tuple[str, ...],
+    callback: Callback,
+    warm: bool = False,
+) -> Levels:
+    """Learn the levels in `free`, from where `start` has them.
+
+    By "evidence": those of its maximum.  By "left_out": first the ratios of the levels by which structures are
+    predicted best that are left out in turn; then, where all are free, one scale for them all, which moves no
+    prediction, and the noise that predictions report, by the density of the labels left out.
+
+    Args:
+        objective: "evidence" or "left_out".
+        evidence: log evidence at the logarithms of all levels.
+        leave_out: makes the function that leaves structures out, all of them (True) or few enough for a search;
+            called only where it is needed.
+        structures: how many there are to leave out.
+        start: all levels.
+        free: which of them are learned.
+        callback: progress.
+        warm: whether `start` was learned before, in a model much like this one.
+    """
+    if not free:
+        return Levels(start, _noise(start), "given")
+
+    def report(done: int, total: int) -> None:
+        callback("levels", done, total)
+
+    if objective == "evidence" or structures < LEAST_STRUCTURES:
+        found = start | _search(lambda x: evidence(_logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
+        return Levels(found, _noise(found), "highest evidence")
+    found, by_evidence = start, free
+    if not warm:
+        if "energy" in free and "forces" in start:
+            # Evidence gives energies up for forces, which outnumber them: theirs is no start.
+            start = start | {"energy": ENERGY_LENGTH * start["forces"]}
+            by_evidence = tuple(n for n in free if n != "energy")
+        found = start | _search(
+            lambda x: evidence(_logs(start) | x), start, by_evidence, EVIDENCE_GAIN, STEPS, report
+        )
+    everything = set(free) == set(start)
+    # Predictions depend on ratios alone: one level may stay.
+    ratios = tuple(n for n in free if not (everything and n == VARIANCE))
+    kinds = len(OBSERVABLES)
+    if ratios:
+        few, base = leave_out(False), found
+        steps = WARM_STEPS if warm else STEPS
+        found = base | _search(
+            lambda x: accuracy(few(_logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report
+        )
+    reason = "predicts structures left out best"
+    if not everything:
+        return Levels(found, _noise(found), reason)
+    scale, reported = calibrate(leave_out(True)(_logs(found)), kinds)
+    scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in found.items()}
+    noise = _noise(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
+    return Levels(scaled, noise, reason)
+
+
+def _noise(levels: dict[str, float]) -> dict[str, float]:
+    return {n: v for n, v in levels.items() if n != VARIANCE}
+
+
+def _logs(levels: dict[str, float]) -> LogLevels:
+    return {n: jnp.log(jnp.asarray(v, float)) for n, v in levels.items()}
+
+
+def _search(
+    objective: Callable[[LogLevels], Array],
+    levels: dict[str, float],
+    free: tuple[str, ...],
+    tolerance: float,
+    steps: int,
+    report: Callable[[int, int], None],
+) -> dict[str, float]:
+    ranges = {n: Range(levels[n], levels[n] / BOUND, levels[n] * BOUND, PRIOR) for n in free}
+    return maximise(objective, ranges, steps, tolerance, report)[0]
