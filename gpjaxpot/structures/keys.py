@@ -195,12 +195,11 @@ def _remarks(values: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
     notes = []
     if keys.get("energy") == "free_energy" and "energy" in values:
         notes.append("free_energy used, not energy: the forces are its derivative")
-    elif "energy" in keys and keys["energy"] != "free_energy" and "free_energy" in values:
-        if not _equal_numbers(values[keys["energy"]], values["free_energy"]):
-            notes.append(
-                f"{keys['energy']} used, not free_energy, whose derivative the forces are: without a reason for it, "
-                "name it with keys={'energy': 'free_energy'}"
-            )
+    elif "energy" in keys and not _equal_numbers(values[keys["energy"]], values.get("free_energy")):
+        notes.append(
+            f"{keys['energy']} used, not free_energy, whose derivative the forces are: without a reason for it, "
+            "name it with keys={'energy': 'free_energy'}"
+        )
     if any(isinstance(values[key], str) for key in keys.values() if key != "forces"):
         notes.append(FORTRAN_NOTE)
     for key in _UNUSED_BY_US:
@@ -210,6 +209,9 @@ def _remarks(values: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
 
 
 def _equal_numbers(one: Any, other: Any) -> bool:
+    """Whether two energies are the same, or the other is not there."""
+    if other is None:
+        return True
     a, b = np.asarray(number_like(one)), np.asarray(number_like(other))
     kinds = a.dtype.kind in "fiu" and b.dtype.kind in "fiu" and a.size == b.size
     return bool(kinds and np.allclose(a, b, rtol=0, atol=_TOLERANCE["energy"]))

@@ -16,7 +16,7 @@ _TOLERANCE = 1.35
 _FEWEST = 4
 # An order of the shears is told only where it fits this much better than the right one.
 _RIGHT_ORDER, _WRONG_ORDER = 0.3, 0.8
-_EITHER = "; the energies do not tell whether it is the stress or the forces that are wrong: check these too"
+_EITHER = "; or mend the forces: the energies do not tell which of the two is wrong"
 _NAMES = ("yz", "xz", "xy")
 
 _UNITS = (
@@ -76,8 +76,9 @@ def _check_factor(
         yield Finding(
             level,
             "stress-sign",
-            "the stress has the wrong sign, that of a pressure or a virial: it runs against the one that the "
-            f"forces tell ({numbers})",
+            (f"stress and forces contradict each other by a sign ({numbers})" if either else
+             "the stress has the wrong sign, that of a pressure or a virial: it runs against the one that the "
+             f"forces tell ({numbers})"),
             places,
             "multiply it by -1 (positive is tension)" + (", or name the key as a virial" if virial else "") + either,
         )
@@ -85,7 +86,8 @@ def _check_factor(
         yield Finding(
             level,
             "stress-units",
-            f"the stress is not in eV/Å³ but seems to be in {' or '.join(name for name, _, _ in kinds)} ({numbers})",
+            ("stress and forces do not belong together; if the forces are right, the stress" if either else
+             "the stress is not in eV/Å³ but") + f" seems to be in {' or '.join(k[0] for k in kinds)} ({numbers})",
             places,
             "; or ".join(f"{todo} if it is in {name}" for name, todo, _ in kinds) + either,
         )

@@ -111,7 +111,8 @@ def _check_lengths(frames: Sequence[Frame]) -> Iterator[Finding]:
     places, shares = [], []
     for i, frame in enumerate(frames):
         structure = frame.structure
-        if len(structure) > 2 and not np.isin(structure.numbers, _NOBLE).any() and _finite(frame):
+        bonded = len(structure) > 2 or any(structure.pbc)
+        if bonded and not np.isin(structure.numbers, _NOBLE).any() and _finite(frame):
             pair = closest_pair(structure, 3.0)
             places.append(i)
             shares.append(np.inf if pair is None else pair.share)

@@ -126,9 +126,8 @@ class Tally:
             for key, count in unused.items()
         ]
         if self.smearing > _SMEARING:
-            texts.append(
-                f"energy and free_energy differ by up to {EV_TO_MEV * self.smearing:.3g} meV/atom, the entropy of smearing"
-            )
+            gap = f"{EV_TO_MEV * self.smearing:.3g} meV/atom"
+            texts.append(f"energy and free_energy differ by up to {gap}, the share of smearing")
         if n_empty:
             texts.append(f"{_structures(n_empty)} without any label")
         return tuple(texts)
