@@ -41,7 +41,8 @@ def lint(settings: Settings, frames: Sequence[Frame]) -> list[Finding]:
 
 def _of_training(settings: Settings, data: LintedData) -> Iterator[Finding]:
     train = settings.train
-    if count_labels(data.frames, (train.energies, train.forces, train.stress)) == 0:
+    nothing = count_labels(data.frames, (train.energies, train.forces, train.stress)) == 0
+    if nothing:
         switched = " ".join(f"{name}={str(getattr(train, name)).lower()}" for name in ("energies", "forces", "stress"))
         yield Finding(
             "error",
@@ -61,7 +62,7 @@ def _of_training(settings: Settings, data: LintedData) -> Iterator[Finding]:
                 "look for the key that holds it, or leave the setting out",
             )
     have = [i for i, f in enumerate(data.frames) if f.labels.forces is not None and not f.isolated]
-    if not train.forces and have:
+    if not train.forces and have and not nothing:
         yield Finding(
             "warning",
             "forces-unused",
