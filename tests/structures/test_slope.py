@@ -30,6 +30,9 @@ def test_slope_in_spite_of_a_soft_direction(slope):
         actual, predicted, spread = draw(slope, seed)
         found = energy_slope(actual, predicted, spread, [1] * N, ["a"] * N)
         scores.append((found.value - slope) / found.std)
+        # The soft direction costs one of 40 differences, whose errors are 0.1: 5 σ of the slope. If it
+        # were taken for noise like any other, the slope would be off by 0.5.
+        assert found.value == pytest.approx(slope, abs=5 * 0.1 / np.sqrt(N - 1))
     # z scores of 40 draws: their mean square is 1 to within 4·√(2/40).
     assert np.mean(np.square(scores)) == pytest.approx(1.0, abs=0.9)
 
