@@ -31,7 +31,7 @@ def check(frames: Sequence[Frame]) -> list[Finding]:
     An "error" makes a set unfit for fitting: values that are not finite, overlapping atoms,
     one structure with two contradicting sets of labels, forces, energies or stresses that
     contradict each other by a sign or a unit. A "warning" should be looked at, a "note" be
-    known. Takes up to ten seconds for 10⁵ atoms; nothing is changed or dropped.
+    known. Takes seconds, half a minute for 10⁵ atoms; nothing is changed or dropped.
     """
     findings = list(check_structures(frames))
     if not any(finding.level == "error" for finding in findings):

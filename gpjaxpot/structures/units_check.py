@@ -12,7 +12,7 @@ from gpjaxpot.structures.mixed import composition
 from gpjaxpot.structures.slope import Slope, energy_slope
 from gpjaxpot.structures.stress_check import check_stress
 
-# What the quick model must reach before it may speak (measured on 28 healthy files: benchmarks/README.md).
+# What the quick model must reach before it may speak (measured on 34 healthy files: benchmarks/README.md).
 _EXPLAINED = 0.8
 _CORRELATION = 0.8
 _SURE = 8.0
