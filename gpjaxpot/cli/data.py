@@ -8,14 +8,12 @@ from pathlib import Path
 
 from gpjaxpot.cli import report
 from gpjaxpot.errors import InputError
-from gpjaxpot.structures.check import check
 from gpjaxpot.structures.files import check_writable
 from gpjaxpot.structures.finding import Finding
 from gpjaxpot.structures.io import read_with_summary
 from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.structure_check import check_structures
 
-# Faults of a structure itself, whatever its labels.
-_OF_STRUCTURES = {"empty", "not-finite", "overlap"}
 _PYTHON_KEYS = re.compile(r"keys=(\{[^{}]*\})")
 
 
@@ -62,8 +60,8 @@ def refuse_faults(findings: Sequence[Finding]) -> None:
 
 def refuse_bad_structures(frames: Sequence[Frame]) -> None:
     """Raise an InputError if atoms lie on each other or a number is not finite."""
-    for finding in check(frames):
-        if finding.level == "error" and finding.code in _OF_STRUCTURES:
+    for finding in check_structures(frames):
+        if finding.level == "error":
             raise InputError(f"{finding.message}: {finding.remedy}")
 
 

@@ -52,15 +52,17 @@ def fit(
     from gpjaxpot.cli import report
     from gpjaxpot.cli.choices import show_choices
     from gpjaxpot.cli.data import check_output, read_data, refuse_faults, show_findings
+    from gpjaxpot.potential.linter import lint
     from gpjaxpot.potential.settings import load_settings
     from gpjaxpot.structures.check import check
+    from gpjaxpot.structures.copies import check_leakage
 
     check_output(output, [*data, *(test or []), config])
     overrides = [*(set_ or []), *([] if seed is None else [f"train.seed={seed}"])]
     settings = load_settings(config, overrides)
     frames = read_data(data, key, "Training data")
     test_frames = _read_test(test, key, frames)
-    findings = check(frames)
+    findings = [*check(frames), *check_leakage(frames, test_frames), *lint(settings, frames)]
     show_findings(findings)
     refuse_faults(findings)
 

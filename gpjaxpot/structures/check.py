@@ -4,22 +4,23 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from gpjaxpot.structures.distances import closest_pair, vacuum
+from gpjaxpot.structures.copies import check_copies
 from gpjaxpot.structures.duplicates import check_duplicates
-from gpjaxpot.structures.elements import symbol, symbols
-from gpjaxpot.structures.finding import LEVELS, Finding, Level, listed
+from gpjaxpot.structures.elements import symbols
+from gpjaxpot.structures.finding import LEVELS, Finding, listed
+from gpjaxpot.structures.force_fit import fit_forces
 from gpjaxpot.structures.labels import Frame, is_isolated_group
+from gpjaxpot.structures.mixed import check_offsets
 from gpjaxpot.structures.outliers import check_energies, check_forces
+from gpjaxpot.structures.placeholders import check_placeholders
 from gpjaxpot.structures.reference import composition_rank
+from gpjaxpot.structures.shapes import shape
+from gpjaxpot.structures.size_check import check_sizes
+from gpjaxpot.structures.structure_check import check_slabs, check_structures
+from gpjaxpot.structures.units_check import check_units
 
-OVERLAP = 0.3
-"""Å; nuclei nearer than this are a mistake in any material."""
-CLOSE = 0.5
-"""Share of the sum of two covalent radii below which a distance is suspicious."""
 NET_FORCE = 0.05
 """eV/Å; a total force larger than this is no derivative of an energy."""
-VACUUM = 8.0
-"""Å of empty space that make a periodic structure a slab."""
 
 _Check = Callable[[Sequence[Frame]], Iterator[Finding]]
 
@@ -28,82 +29,31 @@ def check(frames: Sequence[Frame]) -> list[Finding]:
     """Return everything suspicious about the structures, the gravest first.
 
     An "error" makes a set unfit for fitting: values that are not finite, overlapping atoms,
-    one structure with two contradicting sets of labels. A "warning" should be looked at, a
-    "note" be known. Takes some seconds for 10⁵ atoms; nothing is changed or dropped.
+    one structure with two contradicting sets of labels, forces, energies or stresses that
+    contradict each other by a sign or a unit. A "warning" should be looked at, a "note" be
+    known. Takes seconds, half a minute for 10⁵ atoms; nothing is changed or dropped.
     """
-    if not frames:
-        return [Finding("error", "empty", "there are no structures", (), "give some")]
-    checks: tuple[_Check, ...] = (
-        _check_finite,
-        _check_distances,
-        check_duplicates,
-        check_forces,
-        check_energies,
-        _check_net_force,
-        _check_labels,
-        _check_groups,
-        _check_compositions,
-        _check_slabs,
-    )
-    findings = [finding for one in checks for finding in one(frames)]
+    findings = list(check_structures(frames))
+    if not any(finding.level == "error" for finding in findings):
+        findings += _check_all_labels(frames)
+    else:
+        findings += [finding for one in _QUICK for finding in one(frames)]
     return sorted(findings, key=lambda finding: LEVELS.index(finding.level))
+
+
+def _check_all_labels(frames: Sequence[Frame]) -> list[Finding]:
+    """Return what all checks say, those too that need sound structures."""
+    findings = [finding for one in _QUICK for finding in one(frames)]
+    shapes = [shape(frame.structure) for frame in frames]
+    findings += [*check_copies(frames, shapes), *check_offsets(frames, shapes)]
+    fit = fit_forces(frames)
+    units = [] if fit is None else list(check_units(frames, fit))
+    # What is wrong by a known factor is also of an odd size; one word of it is enough.
+    return findings + (units or list(check_sizes(frames)))
 
 
 def _places(frames: Sequence[Frame], indices: Sequence[int]) -> str:
     return listed([frames[i].source or f"structure {i}" for i in indices])
-
-
-def _check_finite(frames: Sequence[Frame]) -> Iterator[Finding]:
-    # Structures and labels refuse such values when they are made, but not when a program
-    # changes a field afterwards.
-    for i, frame in enumerate(frames):
-        labels = frame.labels
-        values = {
-            "positions": frame.structure.positions,
-            "cell": frame.structure.cell,
-            "energy": labels.energy,
-            "forces": labels.forces,
-            "stress": labels.stress,
-        }
-        for name, value in values.items():
-            if value is not None and not np.isfinite(value).all():
-                yield Finding(
-                    "error",
-                    "not-finite",
-                    f"{name} of {_places(frames, [i])} have values that are not finite",
-                    (i,),
-                    "correct them, or remove the label or the structure",
-                )
-
-
-def _check_distances(frames: Sequence[Frame]) -> Iterator[Finding]:
-    overlaps, near = [], []
-    for i, frame in enumerate(frames):
-        if not np.isfinite(frame.structure.positions).all():
-            continue
-        pair = closest_pair(frame.structure, CLOSE)
-        if pair is not None:
-            (overlaps if pair.distance < OVERLAP else near).append((pair.share, i, pair))
-    kinds: tuple[tuple[Level, str, list, str], ...] = (
-        ("error", "overlap", overlaps, "remove these structures, or mend cell and positions"),
-        ("warning", "close", near, "check them; if they are meant, keep them"),
-    )
-    for level, code, found, remedy in kinds:
-        if found:
-            _, worst, pair = min(found, key=lambda entry: entry[0])
-            numbers = frames[worst].structure.numbers
-            indices = [i for _, i, _ in found]
-            yield Finding(
-                level,
-                code,
-                f"{len(found)} structures have atoms too near to each other "
-                f"({_places(frames, indices)}); "
-                f"nearest: atoms {pair.first} ({symbol(int(numbers[pair.first]))}) and "
-                f"{pair.second} ({symbol(int(numbers[pair.second]))}), {pair.distance:.3f} Å, "
-                f"in {_places(frames, [worst])}",
-                tuple(indices),
-                remedy,
-            )
 
 
 def _check_net_force(frames: Sequence[Frame]) -> Iterator[Finding]:
@@ -175,18 +125,14 @@ def _check_compositions(frames: Sequence[Frame]) -> Iterator[Finding]:
         )
 
 
-def _check_slabs(frames: Sequence[Frame]) -> Iterator[Finding]:
-    found = [
-        i
-        for i, frame in enumerate(frames)
-        if frame.labels.stress is not None and vacuum(frame.structure) > VACUUM
-    ]
-    if found:
-        yield Finding(
-            "note",
-            "slab-stress",
-            f"{len(found)} structures with a stress have more than {VACUUM:g} Å of vacuum "
-            f"({_places(frames, found)}): their stress depends on how much vacuum there is",
-            tuple(found),
-            "consistent for a periodic cell; do not compare it with that of the bulk",
-        )
+_QUICK: tuple[_Check, ...] = (
+    check_duplicates,
+    check_forces,
+    check_energies,
+    check_placeholders,
+    _check_net_force,
+    _check_labels,
+    _check_groups,
+    _check_compositions,
+    check_slabs,
+)

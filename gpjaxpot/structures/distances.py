@@ -43,6 +43,16 @@ def closest_pair(structure: Structure, share: float) -> ClosePair | None:
     )
 
 
+def nearest_distance(structure: Structure, cutoff: float) -> float | None:
+    """Return the least distance (Å) of two atoms, images included; None if it is not below `cutoff`."""
+    from vesin import NeighborList
+
+    (distances,) = NeighborList(cutoff=cutoff, full_list=False).compute(
+        structure.positions, structure.cell, list(structure.pbc), "d"
+    )
+    return float(distances.min()) if len(distances) else None
+
+
 def vacuum(structure: Structure) -> float:
     """Return the widest gap (Å) between planes of atoms of a periodic cell; else 0."""
     if not all(structure.pbc):

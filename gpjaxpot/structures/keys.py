@@ -35,6 +35,8 @@ class FoundLabels:
     """The labels of a frame, the key each came from, and what should be said about it.
 
     `considered` are all keys that were looked at, also those that another was preferred to.
+    `smearing` is how far `energy` and `free_energy` of one calculation are apart (eV/atom), where
+    both are there.
     """
 
     labels: Labels
@@ -42,6 +44,7 @@ class FoundLabels:
     keys: Mapping[str, str]
     considered: frozenset[str]
     notes: tuple[str, ...]
+    smearing: float = 0.0
 
 
 def check_named(named: Mapping[str, str] | None) -> dict[str, str]:
@@ -106,7 +109,17 @@ def _find(raw: RawFrame, named: Mapping[str, str]) -> FoundLabels:
         keys,
         frozenset(considered),
         tuple(notes),
+        _smearing(raw),
     )
+
+
+def _smearing(raw: RawFrame) -> float:
+    values = [number_like(raw.values.get(key)) for key in ("energy", "free_energy")]
+    if any(np.asarray(value).dtype.kind not in "fiu" or np.size(value) != 1 for value in values):
+        return 0.0
+    energy, free = (float(np.asarray(value).reshape(())) for value in values)
+    gap = abs(energy - free) / len(raw.structure)
+    return gap if np.isfinite(gap) else 0.0
 
 
 def _sources(label: str, values: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, str]:
@@ -182,9 +195,23 @@ def _remarks(values: Mapping[str, Any], keys: Mapping[str, str]) -> list[str]:
     notes = []
     if keys.get("energy") == "free_energy" and "energy" in values:
         notes.append("free_energy used, not energy: the forces are its derivative")
+    elif "energy" in keys and not _equal_numbers(values[keys["energy"]], values.get("free_energy")):
+        notes.append(
+            f"{keys['energy']} used, not free_energy, whose derivative the forces are: without a reason for it, "
+            "name it with keys={'energy': 'free_energy'}"
+        )
     if any(isinstance(values[key], str) for key in keys.values() if key != "forces"):
         notes.append(FORTRAN_NOTE)
     for key in _UNUSED_BY_US:
         if key in values:
             notes.append(f"{key} is not used")
     return notes
+
+
+def _equal_numbers(one: Any, other: Any) -> bool:
+    """Whether two energies are the same, or the other is not there."""
+    if other is None:
+        return True
+    a, b = np.asarray(number_like(one)), np.asarray(number_like(other))
+    kinds = a.dtype.kind in "fiu" and b.dtype.kind in "fiu" and a.size == b.size
+    return bool(kinds and np.allclose(a, b, rtol=0, atol=_TOLERANCE["energy"]))

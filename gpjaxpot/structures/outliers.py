@@ -12,6 +12,8 @@ from gpjaxpot.structures.reference import fit_reference
 _LARGE_FORCE = 15.0
 _LARGE_ENERGY = 2.0  # eV/atom
 _ROBUST_WIDTHS = 10.0
+# Enough beside twenty times the median; hot cells among small strained ones reach 5 (TiAl at 5000 K).
+_FEWER_WIDTHS = 6.0
 _MAD_TO_STD = 1.4826
 
 
@@ -38,7 +40,7 @@ def check_forces(frames: Sequence[Frame]) -> Iterator[Finding]:
     # The logarithm compares hot with relaxed structures; 0.1 eV/Å ends the scale below.
     score = robust_score(np.log(largest + 0.1))
     out = (largest > _LARGE_FORCE) & (
-        (score > _ROBUST_WIDTHS) | (largest > 20 * np.median(largest))
+        (score > _ROBUST_WIDTHS) | ((score > _FEWER_WIDTHS) & (largest > 20 * np.median(largest)))
     )
     if out.any():
         indices = [where[k] for k in np.flatnonzero(out)]

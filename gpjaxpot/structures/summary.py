@@ -9,7 +9,10 @@ from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.keys import FoundLabels
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.raw import RawFrame
+from gpjaxpot.units import EV_TO_MEV
 
+# eV/atom; less is of no consequence.
+_SMEARING = 1e-5
 _UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³, tension positive"}
 _LABEL_LIKE = re.compile(r"energ|forc|stress|virial", re.IGNORECASE)
 # Written by calculators or by ourselves, and never taken for a label.
@@ -65,6 +68,7 @@ class Tally:
         self.considered: set[str] = set()
         self.notes: Counter[str] = Counter()
         self.first: dict[str, str] = {}
+        self.smearing = 0.0
 
     def add(self, raw: RawFrame, found: FoundLabels) -> None:
         """Count one frame."""
@@ -72,6 +76,7 @@ class Tally:
         self.considered.update(found.considered)
         for label, key in found.keys.items():
             self.used.setdefault(label, Counter())[key] += 1
+        self.smearing = max(self.smearing, found.smearing)
         for note in found.notes:
             self.notes[note] += 1
             self.first.setdefault(note, raw.source)
@@ -120,6 +125,9 @@ class Tally:
             "to use it, name it with keys"
             for key, count in unused.items()
         ]
+        if self.smearing > _SMEARING:
+            gap = f"{EV_TO_MEV * self.smearing:.3g} meV/atom"
+            texts.append(f"energy and free_energy differ by up to {gap}, the share of smearing")
         if n_empty:
             texts.append(f"{_structures(n_empty)} without any label")
         return tuple(texts)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.cli.helpers import SMALL, finish, run, snapshot, start
+from tests.structures.broken import ZOO
 
 PRECIOUS = b"an older model that took a week"
 
@@ -123,6 +124,30 @@ def test_test_data_are_looked_at_before_the_fit(files, train_frames, tmp_path):
     result = run("fit", files.train, "--test", bad, "--output", model, *SMALL)
     refused(result, "bad.xyz, frame 6", "atom 0 is Ge")
     assert not model.exists()
+
+
+def test_gradients_for_forces_are_refused(tmp_path):
+    """Enough structures to be sure: the command says what is wrong, and fits nothing."""
+    bad, model = tmp_path / "bad.xyz", tmp_path / "model.safetensors"
+    bad.write_text(ZOO["forces are gradients"].text())
+    for words in (["check", bad], ["fit", bad, "--output", model, *SMALL]):
+        refused(run(*words), "sign of gradients", "multiply the forces by -1")
+    assert not model.exists()
+
+
+def test_nothing_to_train_on_is_refused(files, tmp_path):
+    model = tmp_path / "model.safetensors"
+    off = [word for name in ("energies", "forces", "stress") for word in ("--set", f"train.{name}=false")]
+    refused(run("fit", files.train, "--output", model, *SMALL, *off), "no label", "switch on")
+    assert not model.exists()
+
+
+def test_test_structures_among_the_training_data_are_told(files, train_frames, tmp_path):
+    test, model = tmp_path / "test.xyz", tmp_path / "model.safetensors"
+    test.write_text(train_frames[2] + files.test.read_text())
+    result = run("fit", files.train, "--test", test, "--output", model, *SMALL)
+    assert result.exit_code == 0
+    assert "1 of 4 test structures stand in the training data" in " ".join(result.stdout.split())
 
 
 SPOILT_MODEL = {

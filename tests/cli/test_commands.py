@@ -72,6 +72,16 @@ def test_check_tells_what_was_read_and_finds_real_data_sound(files):
         assert words in result.stdout
 
 
+def test_check_tells_which_settings_the_data_do_not_support(files, tmp_path):
+    config = tmp_path / "config.toml"
+    config.write_text("[noise]\nenergy = 1e-6\n")
+    result = run("check", files.train, "--config", config, "--set", "descriptor.cutoff=2.0")
+    assert result.exit_code == 0
+    assert "energy σ" in result.stdout
+    assert "does not reach" in result.stdout
+    assert "energy σ" not in run("check", files.train).stdout
+
+
 def test_check_reads_several_files_and_named_keys(files, tmp_path):
     renamed = tmp_path / "renamed.xyz"
     renamed.write_text(files.train.read_text().replace(" energy=", " total="))

@@ -80,6 +80,20 @@ def test_vasprun(tmp_path):
     assert any("free_energy" in note for note in summary.notes)
 
 
+def test_free_energy_and_energy_are_told_apart(tmp_path):
+    """Smearing parts them; the forces belong to the free energy, and a person should know by how much they differ."""
+    both = frame("energy=-1.5 free_energy=-1.51")
+    frames, summary = read_with_summary(write(tmp_path, both))
+    assert frames[0].labels.energy == -1.51
+    assert any("free_energy used, not energy" in note for note in summary.notes)
+    assert any("differ by up to 5 meV/atom" in note for note in summary.notes)
+    frames, summary = read_with_summary(write(tmp_path, both), keys={"energy": "energy"})
+    assert frames[0].labels.energy == -1.5
+    assert any("energy used, not free_energy" in note for note in summary.notes)
+    _, summary = read_with_summary(write(tmp_path, both.replace("-1.51", "-1.5")))
+    assert not any("differ by" in note for note in summary.notes)
+
+
 def test_cut_vasprun_is_refused(tmp_path):
     path = write(tmp_path, VASPRUN.replace("</modeling>", ""), "vasprun.xml")
     with pytest.raises(InputError, match="ase convert"):
