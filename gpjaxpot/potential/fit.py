@@ -19,7 +19,7 @@ from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
 from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.exact_fit import condition, dense_covariance
-from gpjaxpot.potential.growth import grow, remove_checkpoints
+from gpjaxpot.potential.growth import checkpoints, grow
 from gpjaxpot.potential.kernel_spec import to_spec
 from gpjaxpot.potential.learned_kernel import learn_kernel
 from gpjaxpot.potential.levels import VARIANCE, Levels
@@ -52,7 +52,8 @@ def fit(
         settings: everything else; None for the defaults.  The signal variance of `settings` multiplies the
             kernel: give ``variance=1`` to keep a kernel as it is.
         callback: called as ``callback(stage, done, total)`` while the work goes on.
-        checkpoint: file by which an interrupted sparse fit resumes; it is removed at the end.
+        checkpoint: file by which an interrupted sparse fit resumes, one for each number of inducing environments
+            that it tried, which is added to the name; they are removed at the end.
 
     Raises:
         InputError: for data that cannot be fitted, or without float64.
@@ -87,7 +88,8 @@ def fit(
     record = _record(final, model, reference, learned, settings, choices, frames, data)
     record["fit_seconds"] = round(time.monotonic() - started, 2)
     if checkpoint is not None:
-        remove_checkpoints(checkpoint)
+        for path in checkpoints(checkpoint):
+            path.unlink(missing_ok=True)
     return Potential(final, model, model.centres(final), reference, learned, record)
 
 
