@@ -49,7 +49,9 @@ def lint_descriptors(settings: Settings, data: LintedData) -> Iterator[Finding]:
             )
 
 
-def _of_width(key: str, sigma: float, n_max: str | int, cutoff: str | float, nearest: float | None) -> Iterator[Finding]:
+def _of_width(
+    key: str, sigma: float, n_max: str | int, cutoff: str | float, nearest: float | None
+) -> Iterator[Finding]:
     if nearest is not None and sigma > _BLUR * nearest:
         yield Finding(
             "warning",

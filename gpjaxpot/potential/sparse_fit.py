@@ -303,6 +303,7 @@ def _resume(
 def _store(
     checkpoint: Path, mark: str, done: int, factors: dict[str, StreamedQR], keep: dict[int, np.ndarray]
 ) -> None:
-    arrays = {name: f.fold() for name, f in factors.items()} | {f"kept {i}": rows for i, rows in keep.items()}
+    arrays: dict[str, Any] = {name: f.fold() for name, f in factors.items()}
+    arrays |= {f"kept {i}": rows for i, rows in keep.items()}
     with atomic_write(checkpoint, "wb") as handle:
         np.savez(handle, mark=np.array(mark), done=np.array(done), **arrays)
