@@ -62,7 +62,9 @@ def condition(
     present = {OBSERVABLES[k] for k in np.unique(kind[~known])}
     start = {k: v for k, v in start.items() if k == VARIANCE or k in present}
     free = tuple(name for name in free if name in start)
-    members = _some(data)
+    used = _some(data)
+    edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
+    members = [np.arange(edges[i], edges[i + 1]) for i in used]
     some = np.concatenate(members)
     arguments = (
         jnp.asarray(covariance[np.ix_(some, some)]), jnp.asarray(sigma[some]),
@@ -73,7 +75,7 @@ def condition(
         objective,
         lambda x: exact_evidence(x, *arguments, OBSERVABLES),
         lambda _: lambda x: exact_left_out(x, *arguments, places, OBSERVABLES),
-        len(members),
+        used,
         start,
         free,
         callback,
@@ -88,11 +90,10 @@ def condition(
     return ExactModel(tuple(structures), places_, posterior), levels
 
 
-def _some(data: Sequence[Observations]) -> list[np.ndarray]:
-    """Places of the observations of evenly spread structures, about `LEARNED_ON` of them at the most."""
-    edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
-    step = max(1, int(np.ceil(edges[-1] / LEARNED_ON)))
-    return [np.arange(edges[i], edges[i + 1]) for i in range(0, len(data), step) if len(data[i])]
+def _some(data: Sequence[Observations]) -> list[int]:
+    """Places of evenly spread structures with about `LEARNED_ON` observations at the most."""
+    step = max(1, int(np.ceil(sum(len(o) for o in data) / LEARNED_ON)))
+    return [i for i in range(0, len(data), step) if len(data[i])]
 
 
 def _padded(members: list[np.ndarray]) -> np.ndarray:

@@ -33,6 +33,10 @@ from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference, fit_reference
 
 Callback = Callable[[str, int, int], None]
+# A structure is told of whose labels, when it is left out, are this many times as far from what the others predict, in
+# σ, as usual, and what is usual at the least.
+SUSPECT = 3.0
+LEAST_USUAL = 0.3
 UNITS = {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"}
 
 
@@ -86,11 +90,20 @@ def fit(
     learned = _noise(noise, levels, settings.noise)
     choices += _level_choices(settings, levels, free, learned, reference)
     record = _record(final, model, reference, learned, settings, choices, frames, data)
+    record["suspects"] = _suspects(frames, levels.misfits)
     record["fit_seconds"] = round(time.monotonic() - started, 2)
     if checkpoint is not None:
         for path in checkpoints(checkpoint):
             path.unlink(missing_ok=True)
     return Potential(final, model, model.centres(final), reference, learned, record)
+
+
+def _suspects(frames: Sequence[Frame], misfits: dict[int, float]) -> list[dict[str, Any]]:
+    """Structures whose labels the others contradict, the worst first; they were trained on like all."""
+    # Beside the median: what is far out widens the σ of all.
+    usual = max(float(np.median(list(misfits.values()))), LEAST_USUAL) if misfits else 1.0
+    far = sorted(((z / usual, i) for i, z in misfits.items() if z > SUSPECT * usual), reverse=True)
+    return [{"structure": frames[i].source or f"structure {i}", "misfit": round(z, 1)} for z, i in far]
 
 
 def initial_noise(settings: NoiseSettings) -> Noise:

@@ -187,9 +187,8 @@ class Assembled:
             held = chosen.held(self.whitening)
             return lambda x: sparse_left_out(x, self.parts, held, OBSERVABLES)
 
-        count = len(self.kept)
         evidence = partial(sparse_evidence, parts=self.parts)
-        return learn(objective, evidence, leave_out, count, start, free, callback, warm)
+        return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, warm)
 
     def gain(self, levels: dict[str, float], kept: Kept) -> float:
         """How much more accurate structures left out are than with every other inducing environment alone."""
