@@ -9,6 +9,7 @@ import numpy as np
 
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.choices import choose_kernel
+from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import ModelSettings, Settings
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.pairs import find_pairs
@@ -37,6 +38,8 @@ class Estimate:
     n_atoms: int
     memory_bytes: int
     seconds: float
+    """With `n_inducing`, to begin with."""
+    most_seconds: float
     free_memory_bytes: int
     reason: str
 
@@ -46,22 +49,24 @@ class Estimate:
         if self.n_inducing is not None:
             more = "" if self.most_inducing == self.n_inducing else f", up to {self.most_inducing} while it pays"
             inducing = [("inducing environments", f"{self.n_inducing}{more}")]
+        longer = f", up to {self.most_seconds:.0f} s" if self.most_seconds > 1.2 * self.seconds else ""
         return [
             ("method", f"{self.method}: {self.reason}"),
             *inducing,
             ("observations", f"{self.n_observations}"),
             ("atoms", f"{self.n_atoms}"),
             ("memory", f"{self.memory_bytes / 1e9:.2f} GB of {self.free_memory_bytes / 1e9:.1f} GB free"),
-            ("time", f"about {self.seconds:.0f} s here (within a factor of two)"),
+            ("time", f"about {self.seconds:.0f} s here{longer} (within a factor of two)"),
         ]
 
 
 def estimate(frames: Sequence[Frame], settings: Settings | None = None) -> Estimate:
     """Estimate a fit of `frames`: a few seconds, no large allocation."""
     settings = Settings() if settings is None else settings
-    kernel, *_ = choose_kernel(frames, settings)
+    kernel, _, ranges = choose_kernel(frames, settings)
     use = (settings.train.energies, settings.train.forces, settings.train.stress)
-    return plan(frames, kernel, settings.model, count_labels(frames, use))
+    before = SECONDS if ranges and searches(frames, settings) else 0.0
+    return plan(frames, kernel, settings.model, count_labels(frames, use), before)
 
 
 def count_labels(frames: Sequence[Frame], use: tuple[bool, bool, bool]) -> int:
@@ -77,9 +82,13 @@ def count_labels(frames: Sequence[Frame], use: tuple[bool, bool, bool]) -> int:
 
 
 def plan(
-    frames: Sequence[Frame], kernel: EnergyKernel, model: ModelSettings, n: int
+    frames: Sequence[Frame], kernel: EnergyKernel, model: ModelSettings, n: int, before: float = 0.0
 ) -> Estimate:
-    """Choose exact or sparse, and the number of inducing environments, within the budgets."""
+    """Choose exact or sparse, and the number of inducing environments, within the budgets.
+
+    `before` are seconds that pass before, in which the kernel is learned.
+    """
+    extra = COMPILATION + before
     atoms = sum(len(f.structure) for f in frames)
     free = free_memory()
     budget = SHARE_OF_FREE_MEMORY * free if model.memory == "auto" else 1e9 * float(model.memory)
@@ -94,13 +103,15 @@ def plan(
         return _sparse_cost(kernel, atoms, neighbours, features, n, m, speed)
 
     if model.method == "exact":
-        return Estimate("exact", None, None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, "asked for")
+        seconds = exact[1] + extra
+        return Estimate("exact", None, None, n, atoms, int(exact[0]), seconds, seconds, free, "asked for")
     fits = exact[0] <= budget and exact[1] <= model.time and n <= MOST_EXACT
     if model.method == "auto" and model.n_inducing == "auto" and fits:
         reason = (
             f"{n} observations (at most {MOST_EXACT}), {exact[0] / 1e9:.2f} GB and {exact[1]:.0f} s fit the budget"
         )
-        return Estimate("exact", None, None, n, atoms, int(exact[0]), exact[1] + COMPILATION, free, reason)
+        seconds = exact[1] + extra
+        return Estimate("exact", None, None, n, atoms, int(exact[0]), seconds, seconds, free, reason)
     reason = "asked for" if model.method == "sparse" else _why_sparse(exact, budget, model.time, n)
     if model.method == "auto" and model.n_inducing != "auto":
         reason = "n_inducing was given"
@@ -113,8 +124,10 @@ def plan(
         most = min(MOST_INDUCING, max(wanted, atoms // 2))
         while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > model.time):
             most = max(wanted, int(0.8 * most))
-    memory, seconds = sparse(wanted)
-    return Estimate("sparse", wanted, most, n, atoms, int(memory), seconds + COMPILATION, free, reason)
+    seconds = sparse(wanted)[1]
+    longest = seconds if most == wanted else 2.0 * sparse(most)[1]
+    memory = int(sparse(most)[0])
+    return Estimate("sparse", wanted, most, n, atoms, memory, seconds + extra, longest + extra, free, reason)
 
 
 def free_memory() -> int:

@@ -17,7 +17,7 @@ from gpjaxpot.structures.structure import Structure
 
 Callback = Callable[[str, int, int], None]
 # Observations that the noise levels are learned on, at the most.
-LEARNED_ON = 900
+LEARNED_ON = 1500
 
 
 def dense_covariance(

@@ -26,6 +26,9 @@ ATOMS = (128, 300)
 BLOCKS = 3
 # With fewer force components the usual values are better than what could be learned.
 LEAST_FORCES = 600
+# A search takes a minute or two: of less time than this (s) too much.
+LEAST_TIME = 300.0
+SECONDS = 90.0
 # Noise of energies while descriptors are compared, eV √N: a level set free would give energies up for forces.
 ENERGY_NOISE = 0.004
 
@@ -35,8 +38,7 @@ def learn_kernel(
 ) -> tuple[EnergyKernel, list[Choice]]:
     """Choose the kernel, and learn what is left to choose of its descriptors, if [train] search allows."""
     kernel, choices, ranges = choose_kernel(frames, settings)
-    forces = sum(f.labels.forces.size for f in frames if f.labels.forces is not None and not f.isolated)
-    if not (ranges and settings.train.search and settings.train.forces and forces >= LEAST_FORCES):
+    if not (ranges and searches(frames, settings)):
         return kernel, choices
     values, atoms = search(kernel, frames, ranges, settings.train.seed, callback)
     kernel = with_values(kernel, {name: jnp.asarray(v) for name, v in values.items()})
@@ -47,6 +49,13 @@ def learn_kernel(
         else c
         for c in choices
     ]
+
+
+def searches(frames: Sequence[Frame], settings: Settings) -> bool:
+    """Whether a fit of `frames` learns what is "auto" of its descriptors: it is allowed, and has data and time to."""
+    forces = sum(f.labels.forces.size for f in frames if f.labels.forces is not None and not f.isolated)
+    enough = forces >= LEAST_FORCES and settings.model.time >= LEAST_TIME
+    return settings.train.search and settings.train.forces and enough
 
 
 def search(

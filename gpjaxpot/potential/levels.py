@@ -23,7 +23,7 @@ STEPS = 40
 WARM_STEPS = 8
 EVIDENCE_GAIN = 0.05
 ACCURACY_GAIN = 1e-3
-# With fewer structures to leave out, the evidence alone decides.
+# With fewer structures to leave out, the evidence decides, and energies follow forces.
 LEAST_STRUCTURES = 5
 
 
@@ -71,18 +71,22 @@ def learn(
     def report(done: int, total: int) -> None:
         callback("levels", done, total)
 
-    if objective == "evidence" or len(places) < LEAST_STRUCTURES:
+    if objective == "evidence":
         found = start | _search(lambda x: evidence(_logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
         return Levels(found, _noise(found), "highest evidence")
     found, by_evidence = start, free
     if not warm:
-        if "energy" in free and "forces" in start:
-            # Evidence gives energies up for forces, which outnumber them: theirs is no start.
+        tied = "energy" in free and "forces" in start
+        if tied:
+            # Evidence gives energies up for forces, which outnumber them: theirs follows the forces' to begin with.
             start = start | {"energy": ENERGY_LENGTH * start["forces"]}
             by_evidence = tuple(n for n in free if n != "energy")
         found = start | _search(
             lambda x: evidence(_logs(start) | x), start, by_evidence, EVIDENCE_GAIN, STEPS, report
         )
+        if len(places) < LEAST_STRUCTURES:
+            found = found | ({"energy": ENERGY_LENGTH * found["forces"]} if tied else {})
+            return Levels(found, _noise(found), f"highest evidence: {len(places)} structures are too few to leave out")
     everything = set(free) == set(start)
     # Predictions depend on ratios alone: one level may stay.
     ratios = tuple(n for n in free if not (everything and n == VARIANCE))

@@ -64,6 +64,13 @@ def test_levels_learned_by_leaving_structures_out(frames, method):
     assert found["kernel.variance"] > 0
 
 
+def test_with_few_structures_the_evidence_decides_and_energies_follow_forces(frames):
+    potential = gp.fit(frames[:3], soap(), gp.DotPower(2), settings=settings("model.method=exact", *AUTO))
+    reasons = {c["key"]: c["reason"] for c in potential.summary()["choices"]}
+    assert "too few to leave out" in reasons["noise.forces"]
+    assert potential.noise.energy == pytest.approx(0.03 * potential.noise.forces)
+
+
 def test_the_scale_of_all_levels_moves_no_prediction(frames):
     """Variance and noise times one factor: the same means, epistemic spreads times its root."""
     chosen = ["model.method=sparse", "model.n_inducing=12"]
