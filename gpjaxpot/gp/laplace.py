@@ -23,6 +23,8 @@ HALVINGS = 12
 # Half the squared slope in units of the width: how far below the maximum the search may end, and still be at it.
 CONVERGED = 1e-9
 ACCEPTED = 1e-3
+# Around a maximum each logarithm is tried at these distances: an evidence may have several maxima.
+SCAN = np.arange(-8.0, 9.0)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ def laplace(
 ) -> Laplace:
     """Return the normal distribution at the maximum of `log_density`.
 
+    That of the highest maximum found: from `begin`, and from wherever the density rises again along an axis.
+
     Args:
         log_density: twice differentiable function of the logarithms, with their prior.
         begin: the positive numbers where Newton's method starts.
@@ -84,6 +88,26 @@ def laplace(
     Raises:
         InputError: if no maximum is found, or the density is not curved downwards in all directions there.
     """
+    first = climb(log_density, begin, callback)
+    found, value = first, jax.jit(as_vector(log_density, first.names))
+    for direction in np.eye(len(first.names)):
+        places = first.mode + SCAN[:, None] * direction
+        heights = np.array([float(value(jnp.asarray(x))) for x in places])
+        heights = np.where(np.isfinite(heights), heights, -np.inf)
+        inner = heights[1:-1]
+        for k in 1 + np.flatnonzero((inner > heights[:-2]) & (inner > heights[2:]) & (abs(SCAN[1:-1]) > 0)):
+            try:
+                other = climb(log_density, dict(zip(first.names, np.exp(places[k]), strict=True)))
+            except InputError:
+                continue
+            found = max(found, other, key=lambda normal: normal.log_density)
+    return found
+
+
+def climb(
+    log_density: LogDensity, begin: Mapping[str, float], callback: Callable[[int, int], None] | None = None
+) -> Laplace:
+    """Return the normal distribution at the maximum that Newton's method reaches from `begin`; see `laplace`."""
     names = tuple(begin)
     function = as_vector(log_density, names)
     value, slope = jax.jit(function), jax.jit(jax.grad(function))

@@ -5,6 +5,7 @@ Source: Hoffman & Gelman, J. Mach. Learn. Res. 15, 1593 (2014); blackjax, with w
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -85,9 +86,9 @@ def nuts(
     @jax.jit
     def chain(key):
         begin, settle, run = jax.random.split(key, 3)
-        adaptation = blackjax.window_adaptation(blackjax.nuts, density, max_num_doublings=DOUBLINGS)
+        adaptation: Any = blackjax.window_adaptation(blackjax.nuts, density, max_num_doublings=DOUBLINGS)
         found, _ = adaptation.run(settle, jax.random.normal(begin, middle.shape), num_steps=draws)
-        step = blackjax.nuts(density, **found.parameters).step
+        step: Any = blackjax.nuts(density, **found.parameters).step
 
         def one(state, key):
             state, info = step(key, state)

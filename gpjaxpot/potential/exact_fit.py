@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.left_out import exact_left_out
@@ -74,12 +75,12 @@ def learn_levels(
     start = {k: v for k, v in start.items() if k == VARIANCE or k in present}
     free = tuple(name for name in free if name in start)
     members = _some(data)
-    arguments = evidence_arguments(covariance, data, np.concatenate(members))
+    matrix, sigma, kinds, targets = evidence_arguments(covariance, data, np.concatenate(members))
     places = jnp.asarray(_padded(members))
     return learn(
         objective,
-        lambda x: exact_evidence(x, *arguments, OBSERVABLES),
-        lambda _: lambda x: exact_left_out(x, *arguments, places, OBSERVABLES),
+        lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
+        lambda _: lambda x: exact_left_out(x, matrix, sigma, kinds, targets, places, OBSERVABLES),
         len(members),
         start,
         free,
@@ -89,7 +90,7 @@ def learn_levels(
 
 def evidence_arguments(
     covariance: np.ndarray, data: Sequence[Observations], some: np.ndarray | None = None
-) -> tuple:
+) -> tuple[Array, Array, Array, Array]:
     """What `exact_evidence` takes between levels and names, of all observations or of `some`."""
     targets, sigma, _, kind = _joined(data)
     if some is not None:

@@ -21,7 +21,7 @@ from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.exact_fit import condition, dense_covariance
 from gpjaxpot.potential.growth import grow, remove_checkpoints
-from gpjaxpot.potential.hyper import by_evidence, exact_mixture, sparse_mixture
+from gpjaxpot.potential.hyper import by_evidence, exact_mixture, single, sparse_mixture
 from gpjaxpot.potential.kernel_spec import to_spec
 from gpjaxpot.potential.learned_kernel import learn_kernel
 from gpjaxpot.potential.levels import VARIANCE, Levels
@@ -73,34 +73,36 @@ def fit(
     estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data))
     choices.append(Choice("model.method", estimate.method, estimate.reason))
     start, free = _start(data, noise, settings.kernel.variance)
-    structures, hyper, mixed = [f.structure for f in frames], settings.hyper.method != "none", None
+    structures = [f.structure for f in frames]
+    hyper = settings.hyper.method != "none"
     if hyper:
         settings, choice = by_evidence(settings, free, data)
         choices.append(choice)
     if estimate.method == "exact":
         dense = dense_covariance(kernel, structures, data, report)
-        if hyper:
-            mixed = exact_mixture(dense, structures, data, start, free, settings, report)
-        else:
-            model, levels = condition(dense, structures, data, settings.train.objective, start, free, report)
+        solved = (
+            exact_mixture(dense, structures, data, start, free, settings, report)
+            if hyper
+            else single(*condition(dense, structures, data, settings.train.objective, start, free, report))
+        )
     else:
         found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
         assembled, levels, why = grow(kernel, found, data, estimate, settings, start, free, report, checkpoint)
         if why:
             choices.append(Choice("model.n_inducing", len(assembled.inducing), why))
-        if hyper:
-            mixed = sparse_mixture(assembled, start, free, levels, settings, report)
-        else:
-            model = assembled.condition(levels.values)
-    if mixed is not None:
-        model, levels = mixed.model, mixed.levels
-        choices.append(mixed.choice)
-    final = _scale(kernel, levels.values[VARIANCE] if mixed is None else mixed.variance)
+        solved = (
+            sparse_mixture(assembled, start, free, levels, settings, report)
+            if hyper
+            else single(assembled.condition(levels.values), levels)
+        )
+    model, levels = solved.model, solved.levels
+    choices += solved.choices
+    final = _scale(kernel, solved.variance)
     learned = _noise(noise, levels, settings.noise)
     choices += _level_choices(settings, levels, free, learned, reference)
     record = _record(final, model, reference, learned, settings, choices, frames, data)
-    if mixed is not None:
-        record["hyperparameters"] = mixed.record
+    if hyper:
+        record["hyperparameters"] = solved.record
     record["fit_seconds"] = round(time.monotonic() - started, 2)
     if checkpoint is not None:
         remove_checkpoints(checkpoint)

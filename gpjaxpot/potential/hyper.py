@@ -7,6 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.laplace import LogDensity, laplace, with_prior
@@ -30,16 +31,21 @@ LARGEST_MISFIT = 2.0
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """A model that mixes posteriors at several levels."""
+class Solved:
+    """A model, conditioned at one set of levels or mixing posteriors at several."""
 
     model: SparseModel | ExactModel
     levels: Levels
-    """Of the highest density; reported noise is the root mean square over the members."""
+    """Of the highest density; reported noise is then the root mean square over the members."""
     variance: float
     """Signal variance of the kernel that the model goes with: the members' mean."""
-    record: dict[str, Any]
-    choice: Choice
+    record: dict[str, Any] | None = None
+    choices: tuple[Choice, ...] = ()
+
+
+def single(model: SparseModel | ExactModel, levels: Levels) -> Solved:
+    """A model at one set of levels."""
+    return Solved(model, levels, levels.values[VARIANCE])
 
 
 def by_evidence(settings: Settings, free: tuple[str, ...], data: Sequence[Observations]) -> tuple[Settings, Choice]:
@@ -63,7 +69,7 @@ def by_evidence(settings: Settings, free: tuple[str, ...], data: Sequence[Observ
 def sparse_mixture(
     assembled: Assembled, start: dict[str, float], free: tuple[str, ...], levels: Levels, settings: Settings,
     callback: Callback,
-) -> Mixed:  # fmt: skip
+) -> Solved:  # fmt: skip
     """Mix sparse posteriors on common inducing environments; `levels` are those of the highest evidence."""
     evidence = partial(sparse_evidence, parts=assembled.parts)
     members, found, record, choice = draw_members(evidence, start, free, levels.values, settings, callback)
@@ -75,17 +81,20 @@ def sparse_mixture(
         [m[VARIANCE] / mean for m in members],
         at_best,
     )
-    return Mixed(SparseModel(assembled.inducing, posterior), found, mean, record, choice)
+    return Solved(SparseModel(assembled.inducing, posterior), found, mean, record, (choice,))
 
 
 def exact_mixture(
     covariance: np.ndarray, structures: Sequence[Structure], data: Sequence[Observations], start: dict[str, float],
     free: tuple[str, ...], settings: Settings, callback: Callback,
-) -> Mixed:  # fmt: skip
+) -> Solved:  # fmt: skip
     """Mix exact posteriors; `covariance` is that of all observations at unit signal variance."""
     levels = learn_levels(covariance, data, "evidence", start, free, callback)
-    arguments = evidence_arguments(covariance, data)
-    evidence = partial(_exact_evidence, arguments=arguments)
+    matrix, sigma, kind, targets = evidence_arguments(covariance, data)
+
+    def evidence(x: dict) -> Array:
+        return exact_evidence(x, matrix, sigma, kind, targets, OBSERVABLES)
+
     members, found, record, choice = draw_members(evidence, start, free, levels.values, settings, callback)
     mean = float(np.mean([m[VARIANCE] for m in members]))
     at_best = float(evidence(_logs(found.values)))
@@ -95,7 +104,7 @@ def exact_mixture(
         at_best,
     )
     model = ExactModel(tuple(structures), tuple(o.places for o in data), posterior)
-    return Mixed(model, found, mean, record, choice)
+    return Solved(model, found, mean, record, (choice,))
 
 
 def draw_members(
@@ -132,7 +141,7 @@ def draw_members(
             raise
         normal = None
     if normal is not None and hyper.method == "laplace":
-        points = normal.points(hyper.members, seed)
+        points = everything = normal.points(hyper.members, seed)
         misfit = normal.misfit(density, points)
         quality: dict[str, Any] = {"misfit": misfit}
         why = f"posterior of {', '.join(names)} by Laplace"
@@ -143,7 +152,7 @@ def draw_members(
             density, names, centre, root, hyper.draws, seed,
             lambda done, total: callback("nuts", done, total),
         )  # fmt: skip
-        points = draws.thinned(hyper.members)
+        points, everything = draws.thinned(hyper.members), draws.logarithms.reshape(-1, len(names))
         quality = {
             "r_hat": draws.r_hat, "effective_draws": draws.effective, "acceptance": draws.acceptance,
             "divergences": draws.divergences,
@@ -153,7 +162,7 @@ def draw_members(
     members = [begin | {n: float(v) for n, v in zip(names, row, strict=True)} for row in values]
     best = begin | {n: float(np.exp(v)) for n, v in zip(names, centre, strict=True)}
     reported = {n: float(np.sqrt(np.mean([m[n] ** 2 for m in members]))) for n in begin if n != VARIANCE}
-    spread = {n: float(s) for n, s in zip(names, np.std(points, axis=0), strict=True)}
+    spread = {n: float(s) for n, s in zip(names, np.std(everything, axis=0), strict=True)}
     record = {
         "method": hyper.method,
         "members": hyper.members,
@@ -164,10 +173,6 @@ def draw_members(
     return members, Levels(best, reported, "highest posterior density"), record, Choice(
         "hyper.members", hyper.members, why
     )  # fmt: skip
-
-
-def _exact_evidence(x: dict, arguments: tuple):
-    return exact_evidence(x, *arguments, OBSERVABLES)
 
 
 def _logs(levels: dict[str, float]) -> dict:
