@@ -1,7 +1,7 @@
 """Test errors and uncertainties of fits with default settings on the public data sets.
 
-python -m benchmarks.bench_accuracy [--data FOLDER] [--sets Si_mlearn acac] [--structures 100]
-                                    [--seconds 300] [--test-structures 200]
+python -m benchmarks.bench_accuracy [--data FOLDER] [--sets Si_mlearn acac] [--structures 1000]
+                                    [--seconds 900] [--test-structures 200]
 """
 
 import sys
@@ -98,9 +98,10 @@ def main() -> int:
     """The command line of this module."""
     options = parser(__doc__)
     options.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="data sets")
-    options.add_argument("--structures", type=int, default=100, help="training structures at most")
+    options.add_argument("--structures", type=int, default=1000, help="training structures at most")
     options.add_argument("--test-structures", type=int, default=200, help="test structures at most")
-    options.add_argument("--seconds", type=float, default=300.0, help="that a fit may take")
+    options.add_argument("--seconds", type=float, default=900.0, help="that a fit may take")
+    options.add_argument("--name", default="accuracy", help="of the file under results/")
     given = options.parse_args()
     import jax
 
@@ -110,12 +111,13 @@ def main() -> int:
         folder = data_set(given.data, name)
         if folder is None:
             continue
+        jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
         print(f"{name}: fitting", flush=True)
         result[name] = train_and_test(folder, given.structures, given.test_structures, given.seconds)
         rows.append(row(name, result[name]))
         print(f"{name}: fitted in {result[name]['fit_seconds']:.0f} s", flush=True)
         # After each set: hours of fits are not lost with the last one.
-        written = write_result("accuracy", {"limits": vars(given), "sets": result})
+        written = write_result(given.name, {"limits": vars(given), "sets": result})
     if not rows:
         return 0
     headings = ["set", "structures", "inducing", "E MAE meV/atom", "RMSE", "F MAE eV/Å", "RMSE",

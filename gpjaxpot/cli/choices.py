@@ -15,6 +15,11 @@ def show_choices(potential: "Potential") -> None:
         report.heading("Choices")
         rows = [[_text(choice[field]) for field in ("key", "value", "reason")] for choice in choices]
         report.texts([["setting", "value", "why"], *rows])
+    suspects = potential.summary().get("suspects") or []
+    if suspects:
+        named = ", ".join(f"{s['structure']} ({s['misfit']:g} times as far off as usual)" for s in suspects[:5])
+        more = f" and {len(suspects) - 5} more" if len(suspects) > 5 else ""
+        report.line(f"\nLabels that the other structures contradict, trained on like all: {named}{more}")
 
 
 def _text(value: object) -> str:

@@ -69,7 +69,6 @@ def fit(
     begun = time.monotonic()
     potential = _fit_or_say_how_to_resume(frames, settings, output)
     potential.save(output)
-    _partial(output).unlink(missing_ok=True)
     elapsed = time.monotonic() - begun
     show_choices(potential)
     _show_errors(potential, frames, test_frames)
@@ -100,13 +99,14 @@ def _fit_or_say_how_to_resume(frames: "Sequence[Frame]", settings: "Settings", o
     from gpjaxpot.cli import report
     from gpjaxpot.cli.interruption import INTERRUPTED, stoppable
     from gpjaxpot.potential.fit import fit as compute
+    from gpjaxpot.potential.growth import checkpoints
 
     partial = _partial(output)
     try:
         with stoppable() as stop:
             report.heading("Fit")
-            if partial.exists():
-                report.line(f"{partial}: taking up interrupted work, if data and settings are the same")
+            if checkpoints(partial):
+                report.line(f"{partial}.*: taking up interrupted work, if data and settings are the same")
             with report.progress() as show:
 
                 def tell(stage: str, done: int, total: int) -> None:
@@ -116,8 +116,8 @@ def _fit_or_say_how_to_resume(frames: "Sequence[Frame]", settings: "Settings", o
                 return compute(frames, settings=settings, callback=tell, checkpoint=partial)
     except KeyboardInterrupt:
         kept, then = "nothing is kept yet", "begins anew"
-        if partial.exists():
-            kept, then = f"the work done is in {partial}", "takes up from there"
+        if checkpoints(partial):
+            kept, then = f"the work done is in {partial}.*", "takes up from there"
         typer.echo(
             f"interrupted: {kept}; {output} was not touched. The same command again {then}.",
             err=True,

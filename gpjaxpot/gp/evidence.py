@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from gpjaxpot.arrays import AnyArray
 
@@ -26,21 +26,64 @@ def sparse_log_marginal_likelihood(
     targets: Float[AnyArray, " data"],
     jitter: float = 1e-12,
 ) -> Float[AnyArray, ""]:
-    """Log density of N(targets; 0, K_fu K_uu⁻¹ K_uf + noise), at a cost linear in the data.
+    """Log density of N(targets; 0, K_fu K_uu⁻¹ K_uf + noise), DTC's, at a cost linear in the data.
 
     `jitter` is a share of K_uu's mean diagonal entry.
     Source: Quiñonero-Candela & Rasmussen (2005), eq. 30; matrix determinant lemma.
     """
+    white = _whitened(k_uu, k_fu, jitter)
+    return _low_rank(white, noise_variance, targets)
+
+
+def fitc_log_marginal_likelihood(
+    k_uu: Float[AnyArray, "inducing inducing"],
+    k_fu: Float[AnyArray, "data inducing"],
+    prior_variance: Float[AnyArray, " data"],
+    noise_variance: Float[AnyArray, " data"],
+    targets: Float[AnyArray, " data"],
+    jitter: float = 1e-12,
+) -> Float[AnyArray, ""]:
+    """Log density of N(targets; 0, Q + diag(prior variance − Q) + noise), with Q = K_fu K_uu⁻¹ K_uf.
+
+    What the inducing variables leave out of each observation counts as noise of its own.
+    Source: Snelson & Ghahramani, Adv. Neural Inf. Process. Syst. 18 (2006); Quiñonero-Candela & Rasmussen (2005), §6.
+    """
+    white = _whitened(k_uu, k_fu, jitter)
+    spare = jnp.maximum(prior_variance - jnp.sum(white**2, axis=0), 0.0)
+    return _low_rank(white, noise_variance + spare, targets)
+
+
+def variational_bound(
+    k_uu: Float[AnyArray, "inducing inducing"],
+    k_fu: Float[AnyArray, "data inducing"],
+    prior_variance: Float[AnyArray, " data"],
+    noise_variance: Float[AnyArray, " data"],
+    targets: Float[AnyArray, " data"],
+    jitter: float = 1e-12,
+) -> Float[AnyArray, ""]:
+    """Lower bound on the exact log marginal likelihood (VFE): DTC's, less what is left out in units of the noise.
+
+    Source: Titsias, Proc. Mach. Learn. Res. 5, 567 (2009), eq. 9, for a noise of each observation's own.
+    """
+    white = _whitened(k_uu, k_fu, jitter)
+    spare = jnp.maximum(prior_variance - jnp.sum(white**2, axis=0), 0.0)
+    return _low_rank(white, noise_variance, targets) - 0.5 * jnp.sum(spare / noise_variance)
+
+
+def _whitened(k_uu: Array, k_fu: Array, jitter: float) -> Float[Array, "inducing data"]:
+    """L⁻¹ K_uf for K_uu = L Lᵀ: the columns' squares sum to the variance that is explained."""
     m = k_uu.shape[0]
     regular = k_uu + jitter * jnp.mean(jnp.diagonal(k_uu)) * jnp.eye(m, dtype=k_uu.dtype)
     lower = jnp.linalg.cholesky(regular)
+    return jax.scipy.linalg.solve_triangular(lower, k_fu.T, lower=True)
+
+
+def _low_rank(white: Array, noise_variance: Array, targets: Array) -> Float[Array, ""]:
+    """Log density of N(targets; 0, WᵀW + noise)."""
     sigma = jnp.sqrt(noise_variance)
-    white = jax.scipy.linalg.solve_triangular(lower, k_fu.T, lower=True) / sigma
-    y = targets / sigma
-    gram, projected = white @ white.T, white @ y
-    return whitened_log_marginal_likelihood(
-        gram, projected, y @ y, jnp.sum(jnp.log(noise_variance)), targets.shape[0]
-    )
+    rows, y = white / sigma, targets / sigma
+    log_noise = jnp.sum(jnp.log(noise_variance))
+    return whitened_log_marginal_likelihood(rows @ rows.T, rows @ y, y @ y, log_noise, targets.shape[0])
 
 
 def whitened_log_marginal_likelihood(

@@ -161,6 +161,18 @@ def calibrate(left_out: LeftOut, kinds: int) -> tuple[float, dict[int, float]]:
     return values["scale"], {k: values[str(k)] for k in found}
 
 
+def misfits(left_out: LeftOut, scale: float, levels: dict[int, float]) -> Float[np.ndarray, " structures"]:
+    """How many σ each structure's labels are from what the others predict: root mean square of its worst kind."""
+    kind = np.asarray(left_out.kind)
+    largest = np.zeros(len(kind))
+    for k, level in levels.items():
+        own = kind == k
+        variance = scale**2 * np.maximum(np.asarray(left_out.epistemic), 0.0) + (level * np.asarray(left_out.unit)) ** 2
+        square = np.where(own, np.asarray(left_out.error) ** 2 / np.where(own, variance, 1.0), 0.0)
+        largest = np.maximum(largest, np.sum(square, axis=1) / np.maximum(np.sum(own, axis=1), 1))
+    return np.sqrt(largest)
+
+
 def _log_sigma(log_levels: dict[str, Array], kind: Array, names: tuple[str, ...]) -> Array:
     values = jnp.array([log_levels.get(name, 0.0) for name in names] + [0.0])
     return values[jnp.where(kind == PADDING, len(names), kind)]

@@ -39,17 +39,19 @@ def lint_descriptors(settings: Settings, data: LintedData) -> Iterator[Finding]:
                 )
         if given(soap, "sigma"):
             yield from _of_width(key, float(soap.sigma), soap.n_max, soap.cutoff, nearest)
-        if given(soap, "radial_exponent") and soap.radial_scale is None:
+        if given(soap, "radial_exponent") and soap.radial_scale == "none":
             yield Finding(
                 "note",
                 "no-effect",
-                f"{key}.radial_exponent has no effect without radial_scale",
+                f"{key}.radial_exponent has no effect with radial_scale = none",
                 (),
-                "give radial_scale too, or leave it out",
+                "give radial_scale, or leave the exponent out",
             )
 
 
-def _of_width(key: str, sigma: float, n_max: int, cutoff: str | float, nearest: float | None) -> Iterator[Finding]:
+def _of_width(
+    key: str, sigma: float, n_max: str | int, cutoff: str | float, nearest: float | None
+) -> Iterator[Finding]:
     if nearest is not None and sigma > _BLUR * nearest:
         yield Finding(
             "warning",
@@ -58,7 +60,7 @@ def _of_width(key: str, sigma: float, n_max: int, cutoff: str | float, nearest: 
             (),
             f"take 0.3 Å with hydrogen, 0.4 to 0.5 Å without; at most {_BLUR * nearest:.2f} Å",
         )
-    elif cutoff != "auto" and sigma * n_max < _RESOLVED * float(cutoff):
+    elif cutoff != "auto" and n_max != "auto" and sigma * int(n_max) < _RESOLVED * float(cutoff):
         yield Finding(
             "warning",
             "sigma-sharp",

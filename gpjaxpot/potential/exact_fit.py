@@ -74,14 +74,16 @@ def learn_levels(
     present = {OBSERVABLES[k] for k in np.unique(kind[~known])}
     start = {k: v for k, v in start.items() if k == VARIANCE or k in present}
     free = tuple(name for name in free if name in start)
-    members = _some(data)
+    used = _some(data)
+    edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
+    members = [np.arange(edges[i], edges[i + 1]) for i in used]
     matrix, sigma, kinds, targets = evidence_arguments(covariance, data, np.concatenate(members))
     places = jnp.asarray(_padded(members))
     return learn(
         objective,
         lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
         lambda _: lambda x: exact_left_out(x, matrix, sigma, kinds, targets, places, OBSERVABLES),
-        len(members),
+        used,
         start,
         free,
         callback,
@@ -116,11 +118,10 @@ def _joined(data: Sequence[Observations]) -> tuple[np.ndarray, np.ndarray, np.nd
     return np.concatenate([o.targets for o in data]), np.concatenate([o.sigma for o in data]), known, kind
 
 
-def _some(data: Sequence[Observations]) -> list[np.ndarray]:
-    """Places of the observations of evenly spread structures, about `LEARNED_ON` of them at the most."""
-    edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
-    step = max(1, int(np.ceil(edges[-1] / LEARNED_ON)))
-    return [np.arange(edges[i], edges[i + 1]) for i in range(0, len(data), step) if len(data[i])]
+def _some(data: Sequence[Observations]) -> list[int]:
+    """Places of evenly spread structures with about `LEARNED_ON` observations at the most."""
+    step = max(1, int(np.ceil(sum(len(o) for o in data) / LEARNED_ON)))
+    return [i for i in range(0, len(data), step) if len(data[i])]
 
 
 def _padded(members: list[np.ndarray]) -> np.ndarray:

@@ -20,7 +20,7 @@ from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
 from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.exact_fit import condition, dense_covariance
-from gpjaxpot.potential.growth import grow, remove_checkpoints
+from gpjaxpot.potential.growth import checkpoints, grow
 from gpjaxpot.potential.hyper import by_evidence, exact_mixture, single, sparse_mixture
 from gpjaxpot.potential.kernel_spec import to_spec
 from gpjaxpot.potential.learned_kernel import learn_kernel
@@ -35,6 +35,10 @@ from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference, fit_reference
 
 Callback = Callable[[str, int, int], None]
+# A structure is told of whose labels, when it is left out, are this many times as far from what the others predict, in
+# σ, as usual, and what is usual at the least.
+SUSPECT = 3.0
+LEAST_USUAL = 0.3
 UNITS = {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"}
 
 
@@ -54,7 +58,8 @@ def fit(
         settings: everything else; None for the defaults.  The signal variance of `settings` multiplies the
             kernel: give ``variance=1`` to keep a kernel as it is.
         callback: called as ``callback(stage, done, total)`` while the work goes on.
-        checkpoint: file by which an interrupted sparse fit resumes; it is removed at the end.
+        checkpoint: file by which an interrupted sparse fit resumes, one for each number of inducing environments
+            that it tried, which is added to the name; they are removed at the end.
 
     Raises:
         InputError: for data that cannot be fitted, or without float64.
@@ -103,10 +108,20 @@ def fit(
     record = _record(final, model, reference, learned, settings, choices, frames, data)
     if hyper:
         record["hyperparameters"] = solved.record
+    record["suspects"] = _suspects(frames, levels.misfits)
     record["fit_seconds"] = round(time.monotonic() - started, 2)
     if checkpoint is not None:
-        remove_checkpoints(checkpoint)
+        for path in checkpoints(checkpoint):
+            path.unlink(missing_ok=True)
     return Potential(final, model, model.centres(final), reference, learned, record)
+
+
+def _suspects(frames: Sequence[Frame], misfits: dict[int, float]) -> list[dict[str, Any]]:
+    """Structures whose labels the others contradict, the worst first; they were trained on like all."""
+    # Beside the median: what is far out widens the σ of all.
+    usual = max(float(np.median(list(misfits.values()))), LEAST_USUAL) if misfits else 1.0
+    far = sorted(((z / usual, i) for i, z in misfits.items() if z > SUSPECT * usual), reverse=True)
+    return [{"structure": frames[i].source or f"structure {i}", "misfit": round(z, 1)} for z, i in far]
 
 
 def initial_noise(settings: NoiseSettings) -> Noise:

@@ -68,8 +68,11 @@ def checkpoint_of(checkpoint: Path, count: int) -> Path:
     return checkpoint.with_name(f"{checkpoint.name}.{count}")
 
 
-def remove_checkpoints(checkpoint: Path) -> None:
-    """Remove what a finished fit had kept."""
-    for path in checkpoint.parent.glob(f"{checkpoint.name}.*"):
-        if path.name.removeprefix(f"{checkpoint.name}.").isdigit():
-            path.unlink(missing_ok=True)
+def checkpoints(checkpoint: Path) -> list[Path]:
+    """All that a fit has kept, for whatever number of inducing environments."""
+    prefix = f"{checkpoint.name}."
+    return [
+        path
+        for path in sorted(checkpoint.parent.iterdir())
+        if path.name.startswith(prefix) and path.name.removeprefix(prefix).isdigit()
+    ]

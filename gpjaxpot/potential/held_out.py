@@ -36,8 +36,8 @@ class Kept:
     """Observations of some structures, their covariances with all inducing variables, and their prior variances."""
 
     data: list[Observations]
-    rows: list[Float[AnyArray, "data inducing"]]
-    variances: list[Float[AnyArray, " data"]]
+    rows: list[Float[AnyArray, "_ inducing"]]
+    variances: list[Float[AnyArray, "_"]]
 
     def few(self) -> "Kept":
         """The first of them, as many as a search can afford."""
@@ -70,7 +70,7 @@ def prior_variances(
     data: Sequence[Observations],
     chosen: Int[AnyArray, " chosen"],
     callback: Callback,
-) -> dict[int, Float[np.ndarray, " data"]]:
+) -> dict[int, Float[np.ndarray, "_"]]:
     """Prior variances of the observations of each chosen structure."""
     shapes = {i: (slots, places) for members, slots, places in batches(found, len(kernel.species)) for i in members}
     variances = {}

@@ -1,12 +1,12 @@
 """Signal variance and noise levels of a fit: given, or learned."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from gpjaxpot.gp.left_out import LeftOut, accuracy, calibrate
+from gpjaxpot.gp.left_out import LeftOut, accuracy, calibrate, misfits
 from gpjaxpot.gp.maximise import Range, maximise
 from gpjaxpot.gp.noise import OBSERVABLES
 
@@ -34,13 +34,15 @@ class Levels:
     values: dict[str, float]
     reported: dict[str, float]
     reason: str
+    misfits: dict[int, float] = field(default_factory=dict)
+    """Of each structure left out, by its place, how many σ its labels are from what the others predict."""
 
 
 def learn(
     objective: str,
     evidence: Callable[[LogLevels], Array],
     leave_out: Callable[[bool], Callable[[LogLevels], LeftOut]],
-    structures: int,
+    places: Sequence[int],
     start: dict[str, float],
     free: tuple[str, ...],
     callback: Callback,
@@ -57,7 +59,7 @@ def learn(
         evidence: log evidence at the logarithms of all levels.
         leave_out: makes the function that leaves structures out, all of them (True) or few enough for a search;
             called only where it is needed.
-        structures: how many there are to leave out.
+        places: of the structures that are left out, in their order.
         start: all levels.
         free: which of them are learned.
         callback: progress.
@@ -69,7 +71,7 @@ def learn(
     def report(done: int, total: int) -> None:
         callback("levels", done, total)
 
-    if objective == "evidence" or structures < LEAST_STRUCTURES:
+    if objective == "evidence" or len(places) < LEAST_STRUCTURES:
         found = start | _search(lambda x: evidence(_logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
         return Levels(found, _noise(found), "highest evidence")
     found, by_evidence = start, free
@@ -94,10 +96,12 @@ def learn(
     reason = "predicts structures left out best"
     if not everything:
         return Levels(found, _noise(found), reason)
-    scale, reported = calibrate(leave_out(True)(_logs(found)), kinds)
+    left = leave_out(True)(_logs(found))
+    scale, reported = calibrate(left, kinds)
     scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in found.items()}
     noise = _noise(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
-    return Levels(scaled, noise, reason)
+    far = misfits(left, scale, reported)
+    return Levels(scaled, noise, reason, {int(i): float(z) for i, z in zip(places, far, strict=True)})
 
 
 def _noise(levels: dict[str, float]) -> dict[str, float]:

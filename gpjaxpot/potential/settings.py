@@ -86,7 +86,7 @@ class ModelSettings(_Part):
         "leverage", description="how they are chosen: leverage, cur or farthest"
     )
     memory: Auto | float = Field("auto", description="GB that a fit may use; auto: half of what is free")
-    time: float = Field(600.0, gt=0, description="seconds that a fit may take")
+    time: float = Field(900.0, gt=0, description="seconds that a fit may take")
 
 
 class TrainSettings(_Part):

@@ -187,9 +187,8 @@ class Assembled:
             held = chosen.held(self.whitening)
             return lambda x: sparse_left_out(x, self.parts, held, OBSERVABLES)
 
-        count = len(self.kept)
         evidence = partial(sparse_evidence, parts=self.parts)
-        return learn(objective, evidence, leave_out, count, start, free, callback, warm)
+        return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, warm)
 
     def gain(self, levels: dict[str, float], kept: Kept) -> float:
         """How much more accurate structures left out are than with every other inducing environment alone."""
@@ -313,6 +312,7 @@ def _resume(
 def _store(
     checkpoint: Path, mark: str, done: int, factors: dict[str, StreamedQR], keep: dict[int, np.ndarray]
 ) -> None:
-    arrays = {name: f.fold() for name, f in factors.items()} | {f"kept {i}": rows for i, rows in keep.items()}
+    arrays: dict[str, Any] = {name: f.fold() for name, f in factors.items()}
+    arrays |= {f"kept {i}": rows for i, rows in keep.items()}
     with atomic_write(checkpoint, "wb") as handle:
         np.savez(handle, mark=np.array(mark), done=np.array(done), **arrays)

@@ -18,6 +18,7 @@ SMALL = tuple(
         "descriptor.l_max=2",
         "descriptor.cutoff=3.5",
         "descriptor.sigma=0.5",
+        "descriptor.radial_scale=none",
         "model.method=sparse",
         "model.n_inducing=30",
     )

@@ -13,6 +13,7 @@ from gpjaxpot.gp.left_out import (
     accuracy,
     calibrate,
     exact_left_out,
+    misfits,
     sparse_left_out,
 )
 from gpjaxpot.gp.levels import Weighted
@@ -153,3 +154,12 @@ def test_calibration_finds_the_noise_that_made_the_errors():
     variance = scale**2 * epistemic + np.where(kind == 0, levels[0] * 3.0, levels[1]) ** 2
     for k in (0, 1):
         assert np.mean((error**2 / variance)[kind == k]) == pytest.approx(1.0, abs=0.15)
+
+
+def test_misfits_are_in_sigma():
+    kind = np.array([[0, 1, 1], [0, 1, PADDING]])
+    error = np.array([[0.3, 1.0, -1.0], [0.1, 6.0, 0.0]])
+    epistemic, unit = np.array([[0.0, 0.16, 0.16], [0.0, 0.16, 0.0]]), np.array([[3.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
+    made = LeftOut(*(jnp.asarray(a) for a in (error, epistemic, unit, kind)))
+    # Energies: 0.3/(0.1·3) and 0.1/0.1; forces: variance (2·0.4)² + 0.6² = 1.
+    np.testing.assert_allclose(misfits(made, 2.0, {0: 0.1, 1: 0.6}), [1.0, 6.0])

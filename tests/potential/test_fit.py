@@ -92,6 +92,17 @@ def test_the_resolved_settings_reproduce_the_fit_bit_for_bit(frames, method):
         np.testing.assert_array_equal(getattr(b, name), getattr(a, name))
 
 
+def test_a_structure_whose_labels_are_wrong_is_told():
+    frames = labelled(16)
+    wrong = gp.Labels(frames[2].labels.energy, frames[2].labels.forces * -10.0)
+    mixed = [gp.Frame(f.structure, wrong if i == 2 else f.labels, source=f.source) for i, f in enumerate(frames)]
+    chosen = settings("model.method=exact", *AUTO)
+    (told,) = gp.fit(mixed, soap(), gp.DotPower(2), settings=chosen).summary()["suspects"]
+    assert told["structure"] == "frame 2"
+    clean = gp.fit(frames, soap(), gp.DotPower(2), settings=chosen)
+    assert clean.summary()["suspects"] == []
+
+
 def test_the_number_of_inducing_environments_grows_while_it_pays(frames, monkeypatch):
     from gpjaxpot.potential import budget, growth
 
