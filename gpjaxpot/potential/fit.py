@@ -21,7 +21,7 @@ from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.exact_fit import condition, dense_covariance
 from gpjaxpot.potential.growth import checkpoints, grow
-from gpjaxpot.potential.hyper import by_evidence, exact_mixture, single, sparse_mixture
+from gpjaxpot.potential.hyper import check_free, exact_mixture, single, sparse_mixture
 from gpjaxpot.potential.kernel_spec import to_spec
 from gpjaxpot.potential.learned_kernel import learn_kernel
 from gpjaxpot.potential.levels import VARIANCE, Levels
@@ -81,8 +81,7 @@ def fit(
     structures = [f.structure for f in frames]
     hyper = settings.hyper.method != "none"
     if hyper:
-        settings, choice = by_evidence(settings, free, data)
-        choices.append(choice)
+        check_free(settings, free, data)
     if estimate.method == "exact":
         dense = dense_covariance(kernel, structures, data, report)
         solved = (
@@ -230,8 +229,10 @@ def _level_choices(
         if name in free and name in levels.values:
             made.append(Choice(f"noise.{name}", levels.values[name], f"{levels.reason}; {units[name]}"))
         if reported is not None and reported != levels.values[name] and name in levels.reported:
-            hyper = settings.hyper.method != "none"
-            why = "root mean square over members" if hyper else "noise that structures left out show"
+            mixed = settings.hyper.method != "none"
+            why = "noise that structures left out show"
+            if mixed and not (name == "energy" and settings.train.objective == "left_out"):
+                why = "root mean square over members"
             why += "; what predictions report"
             made.append(Choice(f"noise.aleatoric_{name}", reported, f"{why}; {units[name]}"))
     values = {symbol(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}

@@ -48,8 +48,8 @@ def single(model: SparseModel | ExactModel, levels: Levels) -> Solved:
     return Solved(model, levels, levels.values[VARIANCE])
 
 
-def by_evidence(settings: Settings, free: tuple[str, ...], data: Sequence[Observations]) -> tuple[Settings, Choice]:
-    """Settings whose levels are learned by the evidence, of which alone there is a posterior; and why.
+def check_free(settings: Settings, free: tuple[str, ...], data: Sequence[Observations]) -> None:
+    """Refuse, before any work, what has no posterior.
 
     Raises:
         InputError: if no level is free that the data speak of.
@@ -60,19 +60,15 @@ def by_evidence(settings: Settings, free: tuple[str, ...], data: Sequence[Observ
             f"hyper.method={settings.hyper.method}, but kernel.variance and all noise levels are given: nothing is "
             'left to be uncertain of; set one of them to "auto", or hyper.method=none'
         )
-    train = settings.train.model_copy(update={"objective": "evidence"})
-    return settings.model_copy(update={"train": train}), Choice(
-        "train.objective", "evidence", f"hyper.method={settings.hyper.method}: the posterior of levels is by evidence"
-    )
 
 
 def sparse_mixture(
     assembled: Assembled, start: dict[str, float], free: tuple[str, ...], levels: Levels, settings: Settings,
     callback: Callback,
 ) -> Solved:  # fmt: skip
-    """Mix sparse posteriors on common inducing environments; `levels` are those of the highest evidence."""
+    """Mix sparse posteriors on common inducing environments; `levels` are those learned before."""
     evidence = partial(sparse_evidence, parts=assembled.parts)
-    members, found, record, choice = draw_members(evidence, start, free, levels.values, settings, callback)
+    members, found, record, choice = draw_members(evidence, start, free, levels, settings, callback)
     mean = float(np.mean([m[VARIANCE] for m in members]))
     at_best = float(evidence(_logs(found.values)))
     posterior = Mixture.of_sparse(
@@ -89,13 +85,13 @@ def exact_mixture(
     free: tuple[str, ...], settings: Settings, callback: Callback,
 ) -> Solved:  # fmt: skip
     """Mix exact posteriors; `covariance` is that of all observations at unit signal variance."""
-    levels = learn_levels(covariance, data, "evidence", start, free, callback)
+    levels = learn_levels(covariance, data, settings.train.objective, start, free, callback)
     matrix, sigma, kind, targets = evidence_arguments(covariance, data)
 
     def evidence(x: dict) -> Array:
         return exact_evidence(x, matrix, sigma, kind, targets, OBSERVABLES)
 
-    members, found, record, choice = draw_members(evidence, start, free, levels.values, settings, callback)
+    members, found, record, choice = draw_members(evidence, start, free, levels, settings, callback)
     mean = float(np.mean([m[VARIANCE] for m in members]))
     at_best = float(evidence(_logs(found.values)))
     posterior = Mixture.of_exact(
@@ -111,24 +107,31 @@ def draw_members(
     evidence: LogDensity,
     start: dict[str, float],
     free: tuple[str, ...],
-    begin: dict[str, float],
+    learned: Levels,
     settings: Settings,
     callback: Callback,
 ) -> tuple[list[dict[str, float]], Levels, dict[str, Any], Choice]:
-    """Draw levels from their posterior.
+    """Draw levels from their posterior: evidence times priors.
+
+    Where levels are learned by leaving structures out, the energy noise stays as that has it: the evidence would give
+    energies up for forces, which outnumber them.
 
     Args:
-        evidence: log evidence at the logarithms of all levels in `begin`.
+        evidence: log evidence at the logarithms of all levels.
         start: levels around which the priors lie, normal in the logarithm with width `PRIOR`.
         free: which levels are uncertain.
-        begin: all levels that the data have, about where the density is highest.
+        learned: all levels that the data have, as learned before; where the search begins.
         settings: method, number of members, seed.
         callback: progress.
 
     Returns:
         The members' levels, those of the highest density, a record in plain JSON, and the choice made.
     """
-    hyper, names = settings.hyper, tuple(n for n in free if n in begin)
+    hyper, begin = settings.hyper, learned.values
+    names = tuple(n for n in free if n in begin)
+    kept = settings.train.objective == "left_out" and "energy" in names and len(names) > 1
+    if kept:
+        names = tuple(n for n in names if n != "energy")
     fixed = _logs(begin)
     density = with_prior(lambda x: evidence(fixed | x), {n: start[n] for n in names}, PRIOR)
     begin_free, seed = {n: begin[n] for n in names}, settings.train.seed
@@ -161,7 +164,10 @@ def draw_members(
     values = np.exp(points)
     members = [begin | {n: float(v) for n, v in zip(names, row, strict=True)} for row in values]
     best = begin | {n: float(np.exp(v)) for n, v in zip(names, centre, strict=True)}
-    reported = {n: float(np.sqrt(np.mean([m[n] ** 2 for m in members]))) for n in begin if n != VARIANCE}
+    reported = learned.reported | {n: float(np.sqrt(np.mean([m[n] ** 2 for m in members]))) for n in names}
+    reported.pop(VARIANCE, None)
+    if kept:
+        why += "; the energy noise stays as structures left out have it"
     spread = {n: float(s) for n, s in zip(names, np.std(everything, axis=0), strict=True)}
     record = {
         "method": hyper.method,
@@ -170,9 +176,8 @@ def draw_members(
         **quality,
         "levels": {n: [m[n] for m in members] for n in names},
     }
-    return members, Levels(best, reported, "highest posterior density"), record, Choice(
-        "hyper.members", hyper.members, why
-    )  # fmt: skip
+    levels = Levels(best, reported, "highest posterior density", learned.misfits)
+    return members, levels, record, Choice("hyper.members", hyper.members, why)
 
 
 def _logs(levels: dict[str, float]) -> dict:

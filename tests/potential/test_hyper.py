@@ -23,7 +23,7 @@ NAMES = ("energy", "energies", "forces", "stress")
 
 def fitted(frames, kind, *more, method="laplace"):
     """Small potential whose levels are all learned and uncertain."""
-    chosen = settings(*OPTIONS[kind], *AUTO, f"hyper.method={method}", *more)
+    chosen = settings(*OPTIONS[kind], *AUTO, "train.objective=evidence", f"hyper.method={method}", *more)
     return gp.fit(frames, soap(), gp.DotPower(2), settings=chosen)
 
 
@@ -124,6 +124,20 @@ def test_a_posterior_without_width_is_the_plain_potential(kind, frames, monkeypa
     assert narrow.log_marginal_likelihood == pytest.approx(one.log_marginal_likelihood, abs=1e-4)
     assert b.energy_epistemic_within_std is None
     assert b.forces_epistemic_between_std is None
+
+
+def test_left_out_keeps_the_energy_noise(kind, frames):
+    # The evidence would give energies up for forces, and with them what the default objective is for.
+    one = fitted(frames, kind, "train.objective=left_out")
+    chosen = settings(*OPTIONS[kind], *AUTO, "train.objective=left_out")
+    plain_one = gp.fit(frames, soap(), gp.DotPower(2), settings=chosen)
+    assert set(one.summary()["hyperparameters"]["levels"]) == {"variance", "forces", "stress"}
+    assert one.summary()["noise"]["energy"] == plain_one.summary()["noise"]["energy"]
+    assert one.noise.predicted("energy", 4) == plain_one.noise.predicted("energy", 4)
+    assert one.summary()["suspects"] == plain_one.summary()["suspects"]
+    reasons = {c["key"]: c["reason"] for c in one.summary()["choices"]}
+    assert "energy noise stays" in reasons["hyper.members"]
+    assert "members" in reasons["noise.aleatoric_forces"]
 
 
 def test_few_data_widen_the_error_bars_more_than_many():
