@@ -78,6 +78,6 @@ def _text(path: str, value: Any) -> str:
     if isinstance(value, int) and parts[0] in _ELEMENTS:
         return symbol(value)
     if isinstance(value, float):
-        unit = next((_UNITS[part] for part in parts if part in _UNITS), "")
+        unit = "" if "std_of_logarithm" in parts else next((_UNITS[part] for part in parts if part in _UNITS), "")
         return f"{value:.6g} {unit}".rstrip()
     return str(value)

@@ -26,7 +26,8 @@ def predict(
 
     Keys are GPJ_energy (eV), GPJ_forces (eV/Å), GPJ_stress (eV/Å³) and GPJ_energies (eV), each
     also with the ending `_uncertainty` (one standard deviation), `_uncertainty_epistemic` (too
-    little data) and `_uncertainty_aleatoric` (noise of the labels). Labels in DATA are kept
+    little data) and `_uncertainty_aleatoric` (noise of the labels), and, of a model with a
+    posterior over levels, `_uncertainty_epistemic_within` and `…_between`. Labels in DATA are kept
     under `REF_energy`, `REF_forces` and `REF_stress`.
     """
     from gpjaxpot.applications.species import check_species

@@ -9,10 +9,11 @@ Source: Quiñonero-Candela & Rasmussen, J. Mach. Learn. Res. 6, 1939 (2005), eq.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jaxtyping import Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.linalg.products import multiply
@@ -95,12 +96,15 @@ class SparsePosterior(eqx.Module):
         known, left = jnp.asarray(cross) @ self.whitening, jnp.asarray(cross) @ self.factor
         return jnp.asarray(prior) - jnp.sum(known**2, axis=1) + jnp.sum(left**2, axis=1)
 
-
     def halves(
         self, cross: Float[AnyArray, "points inducing"]
     ) -> tuple[Float[AnyArray, "points rank"], Float[AnyArray, "points rank"]]:
         """Matrices A, B with posterior covariance = prior − A Aᵀ + B Bᵀ."""
         return multiply(cross, self.whitening), multiply(cross, self.factor)
+
+    def draw(self, key: PRNGKeyArray | Array) -> Float[AnyArray, " inducing"]:
+        """Weights of a function drawn from the posterior."""
+        return self.weights + self.factor @ jax.random.normal(key, (self.factor.shape[1],))
 
 
 def whiten(k_uu: Float[AnyArray, "inducing inducing"]) -> Float[AnyArray, "inducing rank"]:

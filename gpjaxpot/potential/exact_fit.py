@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.left_out import exact_left_out
@@ -55,39 +56,66 @@ def condition(
     callback: Callback,
 ) -> tuple[ExactModel, Levels]:
     """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations, and condition."""
-    targets = np.concatenate([o.targets for o in data])
-    sigma = np.concatenate([o.sigma for o in data])
-    known = np.concatenate([o.known for o in data])
-    kind = np.where(known, len(OBSERVABLES), np.concatenate([o.kind for o in data]))
+    levels = learn_levels(covariance, data, objective, start, free, callback)
+    posterior = posterior_at(covariance, data, levels.values)
+    return ExactModel(tuple(structures), tuple(o.places for o in data), posterior), levels
+
+
+def learn_levels(
+    covariance: np.ndarray,
+    data: Sequence[Observations],
+    objective: str,
+    start: dict[str, float],
+    free: tuple[str, ...],
+    callback: Callback,
+) -> Levels:
+    """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations."""
+    _, _, known, kind = _joined(data)
     present = {OBSERVABLES[k] for k in np.unique(kind[~known])}
     start = {k: v for k, v in start.items() if k == VARIANCE or k in present}
     free = tuple(name for name in free if name in start)
     used = _some(data)
     edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
     members = [np.arange(edges[i], edges[i + 1]) for i in used]
-    some = np.concatenate(members)
-    arguments = (
-        jnp.asarray(covariance[np.ix_(some, some)]), jnp.asarray(sigma[some]),
-        jnp.asarray(kind[some], jnp.int32), jnp.asarray(targets[some]),
-    )  # fmt: skip
+    matrix, sigma, kinds, targets = evidence_arguments(covariance, data, np.concatenate(members))
     places = jnp.asarray(_padded(members))
-    levels = learn(
+    return learn(
         objective,
-        lambda x: exact_evidence(x, *arguments, OBSERVABLES),
-        lambda _: lambda x: exact_left_out(x, *arguments, places, OBSERVABLES),
+        lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
+        lambda _: lambda x: exact_left_out(x, matrix, sigma, kinds, targets, places, OBSERVABLES),
         used,
         start,
         free,
         callback,
     )
-    factor = np.array([*(levels.values.get(name, 1.0) for name in OBSERVABLES), 1.0])[kind]
-    posterior = ExactPosterior.condition(
-        jnp.asarray(levels.values[VARIANCE] * covariance),
-        jnp.asarray((sigma * factor) ** 2),
-        jnp.asarray(targets),
+
+
+def evidence_arguments(
+    covariance: np.ndarray, data: Sequence[Observations], some: np.ndarray | None = None
+) -> tuple[Array, Array, Array, Array]:
+    """What `exact_evidence` takes between levels and names, of all observations or of `some`."""
+    targets, sigma, _, kind = _joined(data)
+    if some is not None:
+        covariance, targets, sigma, kind = covariance[np.ix_(some, some)], targets[some], sigma[some], kind[some]
+    return jnp.asarray(covariance), jnp.asarray(sigma), jnp.asarray(kind, jnp.int32), jnp.asarray(targets)
+
+
+def posterior_at(
+    covariance: np.ndarray, data: Sequence[Observations], levels: dict[str, float]
+) -> ExactPosterior:
+    """Condition with the kernel times the variance in `levels`, and with their noise."""
+    targets, sigma, _, kind = _joined(data)
+    factor = np.array([*(levels.get(name, 1.0) for name in OBSERVABLES), 1.0])[kind]
+    return ExactPosterior.condition(
+        jnp.asarray(levels[VARIANCE] * covariance), jnp.asarray((sigma * factor) ** 2), jnp.asarray(targets)
     )
-    places_ = tuple(o.places for o in data)
-    return ExactModel(tuple(structures), places_, posterior), levels
+
+
+def _joined(data: Sequence[Observations]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Targets, σ, whether it is known, and which level multiplies it, of all observations."""
+    known = np.concatenate([o.known for o in data])
+    kind = np.where(known, len(OBSERVABLES), np.concatenate([o.kind for o in data]))
+    return np.concatenate([o.targets for o in data]), np.concatenate([o.sigma for o in data]), known, kind
 
 
 def _some(data: Sequence[Observations]) -> list[int]:

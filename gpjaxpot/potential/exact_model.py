@@ -11,6 +11,7 @@ from gpjaxpot.covariance.features import Environments, Stage, environments, join
 from gpjaxpot.covariance.linearised import Linearised, covariance, linearise
 from gpjaxpot.covariance.rows import inducing_rows
 from gpjaxpot.gp.exact import ExactPosterior
+from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.cross import Cross
 from gpjaxpot.potential.predictor import Centres
@@ -26,7 +27,7 @@ class ExactModel(eqx.Module):
 
     structures: tuple[Structure, ...]
     places: tuple[Int[AnyArray, "_"], ...]
-    posterior: ExactPosterior
+    posterior: ExactPosterior | Mixture
 
     def batches(self, kernel: EnergyKernel) -> list[Batch]:
         """One padded batch for each training structure."""

@@ -14,12 +14,14 @@ import numpy as np
 
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.errors import InputError
+from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.gp.noise import OBSERVABLES, Noise, as_groups
 from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
 from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.exact_fit import condition, dense_covariance
 from gpjaxpot.potential.growth import checkpoints, grow
+from gpjaxpot.potential.hyper import check_free, exact_mixture, single, sparse_mixture
 from gpjaxpot.potential.kernel_spec import to_spec
 from gpjaxpot.potential.learned_kernel import learn_kernel
 from gpjaxpot.potential.levels import VARIANCE, Levels
@@ -77,19 +79,34 @@ def fit(
     choices.append(Choice("model.method", estimate.method, estimate.reason))
     start, free = _start(data, noise, settings.kernel.variance)
     structures = [f.structure for f in frames]
+    hyper = settings.hyper.method != "none"
+    if hyper:
+        check_free(settings, free, data)
     if estimate.method == "exact":
         dense = dense_covariance(kernel, structures, data, report)
-        model, levels = condition(dense, structures, data, settings.train.objective, start, free, report)
+        solved = (
+            exact_mixture(dense, structures, data, start, free, settings, report)
+            if hyper
+            else single(*condition(dense, structures, data, settings.train.objective, start, free, report))
+        )
     else:
         found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
         assembled, levels, why = grow(kernel, found, data, estimate, settings, start, free, report, checkpoint)
         if why:
             choices.append(Choice("model.n_inducing", len(assembled.inducing), why))
-        model = assembled.condition(levels.values)
-    final = _scale(kernel, levels.values[VARIANCE])
+        solved = (
+            sparse_mixture(assembled, start, free, levels, settings, report)
+            if hyper
+            else single(assembled.condition(levels.values), levels)
+        )
+    model, levels = solved.model, solved.levels
+    choices += solved.choices
+    final = _scale(kernel, solved.variance)
     learned = _noise(noise, levels, settings.noise)
     choices += _level_choices(settings, levels, free, learned, reference)
     record = _record(final, model, reference, learned, settings, choices, frames, data)
+    if hyper:
+        record["hyperparameters"] = solved.record
     record["suspects"] = _suspects(frames, levels.misfits)
     record["fit_seconds"] = round(time.monotonic() - started, 2)
     if checkpoint is not None:
@@ -212,7 +229,11 @@ def _level_choices(
         if name in free and name in levels.values:
             made.append(Choice(f"noise.{name}", levels.values[name], f"{levels.reason}; {units[name]}"))
         if reported is not None and reported != levels.values[name] and name in levels.reported:
-            why = "noise that structures left out show; what predictions report"
+            mixed = settings.hyper.method != "none"
+            why = "noise that structures left out show"
+            if mixed and not (name == "energy" and settings.train.objective == "left_out"):
+                why = "root mean square over members"
+            why += "; what predictions report"
             made.append(Choice(f"noise.aleatoric_{name}", reported, f"{why}; {units[name]}"))
     values = {symbol(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}
     made.append(Choice("energy_per_species", values, f"{reference.origin}; {reference.note}".strip("; ")))
@@ -224,8 +245,11 @@ def _record(
 ) -> dict[str, Any]:
     sparse = isinstance(model, SparseModel)
     resolved = settings.model_dump(mode="json")
+    # A posterior of levels is found again from levels that are auto.
+    levels = {"kernel.variance"} | {f"noise.{part}{n}" for n in OBSERVABLES for part in ("", "aleatoric_")}
     for choice in choices:
-        _resolve(resolved, choice)
+        if settings.hyper.method == "none" or choice.key not in levels:
+            _resolve(resolved, choice)
     counts = {
         name: int(sum(np.sum(o.kind == k) for o in data)) for k, name in enumerate(OBSERVABLES)
     }
@@ -246,7 +270,7 @@ def _record(
             "note": reference.note,
         },
         "log_marginal_likelihood": float(model.posterior.log_marginal_likelihood),
-        "jitter": None if sparse else float(model.posterior.jitter),
+        "jitter": None if sparse or isinstance(model.posterior, Mixture) else float(model.posterior.jitter),
         "n_structures": len(frames),
         "n_atoms": int(sum(len(f.structure) for f in frames)),
         "n_observations": counts,

@@ -16,7 +16,10 @@ from gpjaxpot.structures.structure import Structure
 
 
 class Joint(eqx.Module):
-    """Normal distribution of [E | forces (atom by atom) | stress] of structures, one after the other."""
+    """Normal distribution of [E | forces (atom by atom) | stress] of structures, one after the other.
+
+    With a posterior over hyperparameters, the one with its mean and covariance, within and between.
+    """
 
     mean: Float[AnyArray, " observables"]
     covariance: Float[AnyArray, "observables observables"]

@@ -13,6 +13,7 @@ import numpy as np
 from gpjaxpot.covariance.features import Environments
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.exact import ExactPosterior
+from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.linalg.cholesky import Cholesky
@@ -24,8 +25,12 @@ from gpjaxpot.structures.files import atomic_write
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
-FORMAT = 1
+# Format 2 has several posteriors mixed, which a reader of format 1 would take for one; all else is written as format 1.
+FORMAT = 2
 MAGIC = "gpjaxpot"
+# Arrays of a posterior, in the order of its fields.
+SPARSE = ("weights", "whitening", "factor", "log_marginal_likelihood")
+MIXED = ("weights", "whitening", "factor", "between", "shares", "log_marginal_likelihood")
 HEADER = "gpjaxpot"
 # A header of more than this many bytes is no model's.
 LARGEST_HEADER = 100_000_000
@@ -52,7 +57,7 @@ def save(potential: Potential, path: str | Path) -> None:
     noise = potential.noise
     header = {
         "magic": MAGIC,
-        "format": FORMAT,
+        "format": FORMAT if isinstance(potential.model.posterior, Mixture) else 1,
         "record": record,
         "noise": {
             "energy_exponent": noise.energy_exponent,
@@ -86,14 +91,7 @@ def load(path: str | Path) -> Potential:
 
 def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
     if isinstance(model, SparseModel):
-        p = model.posterior
-        out = {
-            "species": model.inducing.species,
-            "weights": p.weights,
-            "whitening": p.whitening,
-            "factor": p.factor,
-            "log_marginal_likelihood": p.log_marginal_likelihood,
-        }
+        out = {"species": model.inducing.species} | _posterior(model.posterior)
         return out | {f"features.{i}": f for i, f in enumerate(model.inducing.features)}
     sizes = np.array([len(s) for s in model.structures])
     return {
@@ -104,11 +102,19 @@ def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
         "pbc": np.array([s.pbc for s in model.structures], dtype=np.uint8),
         "counts": np.array([len(p) for p in model.places]),
         "places": np.concatenate(model.places),
-        "lower": model.posterior.cholesky.lower,
-        "jitter": np.array(model.posterior.cholesky.jitter),
-        "coefficients": model.posterior.coefficients,
-        "targets": model.posterior.targets,
-    }
+    } | _posterior(model.posterior)
+
+
+def _posterior(posterior: SparsePosterior | ExactPosterior | Mixture) -> dict[str, Any]:
+    if isinstance(posterior, ExactPosterior):
+        return {
+            "lower": posterior.cholesky.lower,
+            "jitter": np.array(posterior.cholesky.jitter),
+            "coefficients": posterior.coefficients,
+            "targets": posterior.targets,
+        }
+    names = MIXED if isinstance(posterior, Mixture) else SPARSE
+    return {name: getattr(posterior, name) for name in names}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -172,8 +178,7 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
 
 def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:
     features = tuple(jnp.asarray(arrays[f"features.{i}"]) for i in range(n_terms))
-    names = ("weights", "whitening", "factor", "log_marginal_likelihood")
-    posterior = SparsePosterior(*(jnp.asarray(arrays[n]) for n in names))
+    posterior = _mixture(arrays) or SparsePosterior(*(jnp.asarray(arrays[n]) for n in SPARSE))
     return SparseModel(Environments(features, jnp.asarray(arrays["species"])), posterior)
 
 
@@ -188,11 +193,17 @@ def _exact(arrays: dict[str, np.ndarray]) -> ExactModel:
         for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))
     )  # fmt: skip
     places = tuple(np.split(arrays["places"], np.cumsum(arrays["counts"])[:-1]))
-    cholesky = Cholesky(jnp.asarray(arrays["lower"]), float(arrays["jitter"]))
-    posterior = ExactPosterior(
-        cholesky, jnp.asarray(arrays["coefficients"]), jnp.asarray(arrays["targets"])
-    )
+    posterior = _mixture(arrays)
+    if posterior is None:
+        cholesky = Cholesky(jnp.asarray(arrays["lower"]), float(arrays["jitter"]))
+        posterior = ExactPosterior(
+            cholesky, jnp.asarray(arrays["coefficients"]), jnp.asarray(arrays["targets"])
+        )
     return ExactModel(structures, places, posterior)
+
+
+def _mixture(arrays: dict[str, np.ndarray]) -> Mixture | None:
+    return Mixture(*(jnp.asarray(arrays[n]) for n in MIXED)) if "between" in arrays else None
 
 
 def _hash(array: np.ndarray) -> str:

@@ -28,8 +28,9 @@ DTYPES = ("float64", "float32")
 class Potential(eqx.Module):
     """Energy of atoms as a Gaussian process, conditioned on a training set.
 
-    The posterior is conditional on the energies per species (`reference`) and on the kernel's
-    hyperparameters: their own uncertainty is no part of the spreads.
+    The posterior is conditional on the energies per species (`reference`) and on the descriptors' and the kernel's
+    settings: their own uncertainty is no part of the spreads.  That of signal variance and noise levels is, if
+    the fit was told so (`[hyper]`).
     """
 
     kernel: EnergyKernel
@@ -129,7 +130,8 @@ class Potential(eqx.Module):
         """Draw a potential from the posterior: a function with forces, for dynamics or phonons.
 
         Of a sparse posterior only; the part of the prior that the inducing environments do not reach is
-        left at its mean, so that draws scatter less than `epistemic_std` far from all data.
+        left at its mean, so that draws scatter less than `epistemic_std` far from all data.  With a posterior over
+        hyperparameters, mean and covariance of the draws are those of all its members together.
 
         Raises:
             InputError: for an exact posterior, of which `joint(...).sample` draws values.
@@ -139,9 +141,7 @@ class Potential(eqx.Module):
                 "a potential is drawn from a sparse posterior only; of an exact one draw values by "
                 "joint(structure).sample(key, n)"
             )
-        posterior = self.model.posterior
-        noise = jax.random.normal(key, (posterior.factor.shape[1],))
-        centres = self.model.with_weights(posterior.weights + posterior.factor @ noise)
+        centres = self.model.with_weights(self.model.posterior.draw(key))
         return eqx.tree_at(lambda p: p.centres, self, centres)
 
     @property

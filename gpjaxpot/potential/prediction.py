@@ -14,6 +14,10 @@ class Prediction(eqx.Module):
     the labels' noise, `…_std` the root of the sum of their squares: what a new label would scatter by.
     Spreads are None when not asked for; aleatoric ones also where no noise is known.  Stress is None
     unless all three directions are periodic.
+
+    With a posterior over the hyperparameters the epistemic variance is the sum of two terms, by the law of total
+    variance: `…_epistemic_within_std` at given hyperparameters, their mean, and `…_epistemic_between_std`, of
+    the means that differ between them.  Without one both are None.
     """
 
     energy: float
@@ -29,6 +33,16 @@ class Prediction(eqx.Module):
     stress_aleatoric_std: Float[AnyArray, " 6"] | None = None
     forces_covariance: Float[AnyArray, "atoms 3 3"] | None = None
     """Epistemic covariance of the force on each atom, eV²/Å²; the joint one is `Potential.joint`'s."""
+    forces_between_covariance: Float[AnyArray, "atoms 3 3"] | None = None
+    """The part of it that is between hyperparameters."""
+    energy_epistemic_within_std: float | None = None
+    energies_epistemic_within_std: Float[AnyArray, " atoms"] | None = None
+    forces_epistemic_within_std: Float[AnyArray, "atoms 3"] | None = None
+    stress_epistemic_within_std: Float[AnyArray, " 6"] | None = None
+    energy_epistemic_between_std: float | None = None
+    energies_epistemic_between_std: Float[AnyArray, " atoms"] | None = None
+    forces_epistemic_between_std: Float[AnyArray, "atoms 3"] | None = None
+    stress_epistemic_between_std: Float[AnyArray, " 6"] | None = None
 
     @property
     def energies_aleatoric_std(self) -> None:

@@ -104,6 +104,16 @@ class TrainSettings(_Part):
     seed: int = Field(0, ge=0, description="of every random choice")
 
 
+class HyperSettings(_Part):
+    """Uncertainty of the levels that are auto: signal variance and noise. Descriptors stay as they are."""
+
+    method: Literal["none", "laplace", "nuts"] = Field(
+        "none", description="how their posterior is drawn from: none, laplace or nuts (needs the extra mcmc)"
+    )
+    members: int = Field(8, ge=2, description="draws kept: posteriors that a prediction mixes")
+    draws: int = Field(200, ge=50, description="draws of each of nuts' two chains, after as many to settle")
+
+
 class Settings(_Part):
     """All settings of a fit."""
 
@@ -114,6 +124,7 @@ class Settings(_Part):
     noise: NoiseSettings = Field(default_factory=lambda: NoiseSettings.model_validate({}))
     model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
     train: TrainSettings = Field(default_factory=lambda: TrainSettings.model_validate({}))
+    hyper: HyperSettings = Field(default_factory=lambda: HyperSettings.model_validate({}))
     energy_per_species: dict[str, float] = Field(default_factory=dict)
 
 
@@ -218,6 +229,7 @@ def template_text() -> str:
         ("[noise]", NoiseSettings),
         ("[model]", ModelSettings),
         ("[train]", TrainSettings),
+        ("[hyper]", HyperSettings),
     ):
         lines += ["", name, f"# {(part.__doc__ or '').strip()}"]
         for key, field in part.model_fields.items():

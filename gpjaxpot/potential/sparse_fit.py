@@ -211,7 +211,18 @@ class Assembled:
 
     def condition(self, levels: dict[str, float]) -> SparseModel:
         """Condition with the kernel times the variance in `levels`, and with their noise."""
-        root = np.sqrt(levels[VARIANCE])
+        rows, count, log_noise = self._rows(levels)
+        whitening = self.whitening / np.sqrt(levels[VARIANCE])
+        return SparseModel(self.inducing, SparsePosterior.from_rows(whitening, rows, count, log_noise))
+
+    def white(self, levels: dict[str, float]) -> SparsePosterior:
+        """The same posterior in whitened variables, of which the prior is the unit normal."""
+        rows, count, log_noise = self._rows(levels)
+        rows = np.concatenate([rows[:, :-1] @ (self.whitening / np.sqrt(levels[VARIANCE])), rows[:, -1:]], 1)
+        return SparsePosterior.from_rows(np.eye(self.whitening.shape[1]), rows, count, log_noise)
+
+    def _rows(self, levels: dict[str, float]) -> tuple[np.ndarray, int, float]:
+        """Noise-weighted rows of all observations, their number, and the sum of log σ²."""
         rows, log_noise, count = [], 0.0, 0
         for name in self.parts:
             level = 1.0 if name == FIXED else levels[name]
@@ -221,8 +232,7 @@ class Assembled:
             n, own = _counts(self.data, name)
             count += n
             log_noise += own + 2.0 * n * np.log(level)
-        posterior = SparsePosterior.from_rows(self.whitening / root, np.concatenate(rows), count, log_noise)
-        return SparseModel(self.inducing, posterior)
+        return np.concatenate(rows), count, log_noise
 
 
 def _fold(factors: dict[str, StreamedQR], rows: np.ndarray, data: Observations) -> None:

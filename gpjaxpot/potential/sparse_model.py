@@ -7,6 +7,7 @@ from jaxtyping import Float
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, Stage, stage
 from gpjaxpot.covariance.rows import inducing_rows
+from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.cross import Cross
@@ -18,7 +19,7 @@ class SparseModel(eqx.Module):
     """Inducing environments and the posterior of the function there."""
 
     inducing: Environments
-    posterior: SparsePosterior
+    posterior: SparsePosterior | Mixture
 
     def centres(self, kernel: EnergyKernel) -> Centres:
         """Inducing environments with the posterior mean weights."""

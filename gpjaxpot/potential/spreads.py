@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpjaxpot.covariance.features import stage
+from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.cross import prior
 from gpjaxpot.potential.exact_model import ExactModel
@@ -25,6 +26,8 @@ def spreads(
 ) -> dict[str, Any]:
     """Epistemic fields of a `Prediction`, and the 3 × 3 covariances of the forces.
 
+    Of a mixture also the two terms, within its members and between them.
+
     Raises:
         ArithmeticError: if a variance is negative beyond round-off.
     """
@@ -39,7 +42,8 @@ def spreads(
     periodic = structure.volume is not None
     if periodic:
         rows.append(cross.stress)
-    known, left = (np.asarray(h) for h in model.posterior.halves(jnp.asarray(np.concatenate(rows))))
+    joined = jnp.asarray(np.concatenate(rows))
+    known, left = (np.asarray(h) for h in model.posterior.halves(joined))
     change = np.sum(left**2, axis=1) - np.sum(known**2, axis=1)
     first, last = 1 + n, 1 + n + 3 * n
     known3, left3 = known[first:last].reshape(n, 3, -1), left[first:last].reshape(n, 3, -1)
@@ -57,6 +61,31 @@ def spreads(
     if periodic:
         per_volume = scale * (n / float(structure.volume or 1.0)) ** 2
         found["stress_epistemic_std"] = _root(before.stress + change[last:], per_volume, "the stress")
+    if isinstance(model.posterior, Mixture):
+        found |= _with_between(found, np.asarray(model.posterior.departures(joined)), n)
+    return found
+
+
+def _with_between(within: dict[str, Any], apart: np.ndarray, n: int) -> dict[str, Any]:
+    """Epistemic fields of a mixture, from those within its members and the departures of their means."""
+    forces = apart[1 + n : 1 + 4 * n].reshape(n, 3, -1)
+    parts = {
+        "energy": np.linalg.norm(apart[0]),
+        "energies": np.linalg.norm(apart[1 : 1 + n], axis=1),
+        "forces": np.linalg.norm(forces, axis=2),
+        "stress": np.linalg.norm(apart[1 + 4 * n :], axis=1),
+    }
+    found: dict[str, Any] = {}
+    for name, between in parts.items():
+        own = within.get(f"{name}_epistemic_std")
+        if own is None:
+            continue
+        total = np.sqrt(own**2 + between**2)
+        values = {"epistemic": total, "epistemic_within": own, "epistemic_between": between}
+        found |= {f"{name}_{k}_std": float(v) if name == "energy" else v for k, v in values.items()}
+    outer = forces @ np.swapaxes(forces, 1, 2)
+    found["forces_between_covariance"] = outer
+    found["forces_covariance"] = within["forces_covariance"] + outer
     return found
 
 

@@ -21,6 +21,8 @@ _DEVIATIONS = {
     "uncertainty": "std",
     "uncertainty_epistemic": "epistemic_std",
     "uncertainty_aleatoric": "aleatoric_std",
+    "uncertainty_epistemic_within": "epistemic_within_std",
+    "uncertainty_epistemic_between": "epistemic_between_std",
 }
 
 
@@ -85,8 +87,10 @@ def write_predictions(
     Keys are `GPJ_energy` (eV), `GPJ_forces` (eV/Å), `GPJ_stress` (eV/Å³, Voigt xx yy zz yz xz
     xy) and `GPJ_energies`, each with `…_uncertainty`, `…_uncertainty_epistemic` and
     `…_uncertainty_aleatoric` (one standard deviation, same unit and shape) where the
-    prediction has them. Labels the structures came with are kept as `REF_energy`,
-    `REF_forces` and `REF_stress`, so that the file can be read again.
+    prediction has them; with a posterior over hyperparameters also
+    `…_uncertainty_epistemic_within` and `…_uncertainty_epistemic_between`. Labels the
+    structures came with are kept as `REF_energy`, `REF_forces` and `REF_stress`, so that the
+    file can be read again.
 
     Args:
         path: file to write.
