@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gpjaxpot.potential.potential import Potential
 
+MOST_SUSPECTS = 5
+
 
 def show_choices(potential: "Potential") -> None:
     """Print setting, value and reason of each choice; nothing if there was none."""
@@ -17,9 +19,11 @@ def show_choices(potential: "Potential") -> None:
         report.texts([["setting", "value", "why"], *rows])
     suspects = potential.summary().get("suspects") or []
     if suspects:
-        named = ", ".join(f"{s['structure']} ({s['misfit']:g} times as far off as usual)" for s in suspects[:5])
-        more = f" and {len(suspects) - 5} more" if len(suspects) > 5 else ""
-        report.line(f"\nLabels that the other structures contradict, trained on like all: {named}{more}")
+        report.line("\nFar from what the other structures predict; look at their labels, which were trained on like all:")
+        for suspect in suspects[:MOST_SUSPECTS]:
+            report.line(f"  {suspect['structure']}: {suspect['misfit']:g} times as far, in σ, as is usual")
+        if len(suspects) > MOST_SUSPECTS:
+            report.line(f"  and {len(suspects) - MOST_SUSPECTS} more, in the summary of the model")
 
 
 def _text(value: object) -> str:
