@@ -19,7 +19,7 @@ def show_choices(potential: "Potential") -> None:
         report.texts([["setting", "value", "why"], *rows])
     suspects = potential.summary().get("suspects") or []
     if suspects:
-        report.line("\nFar from what the other structures predict; look at their labels, which were trained on like all:")
+        report.line("\nFar from what the other structures predict, and trained on like all (look at their\nlabels):")
         for suspect in suspects[:MOST_SUSPECTS]:
             report.line(f"  {suspect['structure']}: {suspect['misfit']:g} times as far, in σ, as is usual")
         if len(suspects) > MOST_SUSPECTS:

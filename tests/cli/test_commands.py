@@ -123,7 +123,8 @@ def test_a_config_file_says_the_same_as_set(files, tmp_path):
     """Same settings, same data, same seed: the same energies to the last bit, whichever way they are said."""
     config = tmp_path / "fit.toml"
     config.write_text(
-        "[[descriptor]]\nn_max = 3\nl_max = 2\ncutoff = 3.5\nsigma = 0.5\nradial_scale = 'none'\n[model]\nmethod = 'sparse'\nn_inducing = 30\n"
+        "[[descriptor]]\nn_max = 3\nl_max = 2\ncutoff = 3.5\nsigma = 0.5\nradial_scale = 'none'\n"
+        "[model]\nmethod = 'sparse'\nn_inducing = 30\n"
     )
     model = tmp_path / "si.safetensors"
     result = run("fit", files.train, "-o", model, "--config", config, "--seed", "0")
