@@ -36,6 +36,15 @@ def small_soap(species=SILICON, **settings) -> SOAP:
     return SOAP(**chosen, species=species)
 
 
+def projected(soap, kept) -> SOAP:
+    """The descriptor projected on random orthonormal directions, others for each species."""
+    rng = np.random.default_rng(3)
+    directions = [np.linalg.qr(rng.normal(size=(soap.n_spectrum, kept)))[0] for _ in soap.species]
+    return small_soap(
+        soap.species, cutoff=float(soap.cutoff), n_max=soap.n_max, l_max=soap.l_max, projection=np.stack(directions)
+    )
+
+
 def batch_of(structures, species, reach, *, slots=None, atoms=None) -> Batch:
     """Pad one structure, or a list, into a batch."""
     items = structures if isinstance(structures, list) else [structures]

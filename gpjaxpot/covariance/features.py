@@ -2,12 +2,13 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float, Int
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.descriptors.staged import Expansion, expand, jacobian
+from gpjaxpot.descriptors.staged import Expansion, expand, project_jacobian, spectrum_jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
-from gpjaxpot.linalg.products import first_axis_last
+from gpjaxpot.linalg.products import first_axis_last, on_host
 from gpjaxpot.structures.batch import Batch
 
 
@@ -50,14 +51,38 @@ class Stage(eqx.Module):
 def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
     """Compute features and their derivatives at all places of `batch`; what padding slots hold is not used."""
     features, jacobians = _with_jacobians(kernel, batch)
-    return Stage(features, tuple(first_axis_last(j) for j in jacobians))
+    moves = []
+    for term, full in zip(kernel.terms, jacobians, strict=True):
+        soap = term.descriptor
+        if soap.projection is None:
+            moves.append(first_axis_last(full))
+        elif on_host(full):
+            moves.append(_projected(np.asarray(full), np.asarray(batch.species), np.asarray(soap.projection)))
+        else:
+            moves.append(first_axis_last(project_jacobian(soap, full, batch.species)))
+    return Stage(features, tuple(moves))
+
+
+def _projected(
+    full: Float[np.ndarray, "spectrum 3 slots atoms"],
+    species: Int[np.ndarray, " atoms"],
+    projection: Float[np.ndarray, "species spectrum features"],
+) -> Float[np.ndarray, "3 slots atoms features"]:
+    """Derivatives of the features from those of the spectrum; the atoms of each species in one product."""
+    out = np.zeros((*full.shape[1:], projection.shape[2]))
+    for s, p in enumerate(projection):
+        own = np.flatnonzero(species == s)
+        if len(own):
+            picked = full if len(own) == len(species) else full[..., own]
+            out[:, :, own] = (picked.reshape(len(full), -1).T @ p).reshape(*picked.shape[1:], -1)
+    return out
 
 
 @eqx.filter_jit
 def _with_jacobians(kernel: EnergyKernel, batch: Batch):
     parts = expansions(kernel, batch)
     jacobians = tuple(
-        jacobian(t.descriptor, e, batch.slots) for t, e in zip(kernel.terms, parts, strict=True)
+        spectrum_jacobian(t.descriptor, e, batch.slots) for t, e in zip(kernel.terms, parts, strict=True)
     )
     return tuple(e.features for e in parts), jacobians
 

@@ -10,6 +10,8 @@ Source: Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013); prefactor as 
 Ceriotti, Phys. Chem. Chem. Phys. 18, 13754 (2016), eq. 10.
 """
 
+import functools
+import operator
 from math import log, pi, sqrt
 
 import equinox as eqx
@@ -19,6 +21,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float, Int
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.descriptors.cutoff import radial_weight, smooth_cutoff
 from gpjaxpot.descriptors.harmonics import solid_harmonics
 from gpjaxpot.descriptors.radial import INNER_RADIUS, RadialBasis, gto_basis
@@ -42,6 +45,8 @@ class SOAP(eqx.Module):
         radial_exponent: m of that weight.
         dscribe: no cutoff function, no normalisation, neighbours to `cutoff` + 3.72 σ: then the vector
             is DScribe's, up to the order of its entries and the √2 of the off-diagonal ones.
+        projection: for the atoms of each species, directions (orthonormal columns) that its vectors are projected
+            on, after normalisation: fewer numbers say nearly the same.  None keeps the whole spectrum.
     """
 
     cutoff: Float[Array, ""]
@@ -49,6 +54,7 @@ class SOAP(eqx.Module):
     cutoff_width: Float[Array, ""]
     radial_scale: Float[Array, ""] | None
     radial_exponent: Float[Array, ""]
+    projection: Float[Array, "species spectrum features"] | None
     n_max: int = eqx.field(static=True)
     l_max: int = eqx.field(static=True)
     species: tuple[int, ...] = eqx.field(static=True)
@@ -66,6 +72,7 @@ class SOAP(eqx.Module):
         radial_scale: float | None = None,
         radial_exponent: float = 4.0,
         dscribe: bool = False,
+        projection: Float[AnyArray, "species spectrum features"] | None = None,
     ):
         """Check and keep the settings; numbers that may be learned are kept as arrays."""
         _check_settings(cutoff, n_max, l_max, sigma, cutoff_width, radial_scale)
@@ -77,9 +84,15 @@ class SOAP(eqx.Module):
         self.species = tuple(sorted({int(z) for z in species}))
         self.radial_exponent = jnp.asarray(radial_exponent, float)
         self.dscribe = bool(dscribe)
+        self.projection = None if projection is None else jnp.asarray(projection, float)
+        if self.projection is not None and self.projection.shape[:2] != (len(self.species), self.n_spectrum):
+            raise InputError(
+                f"a projection of this SOAP must have the shape (species {len(self.species)}, spectrum "
+                f"{self.n_spectrum}, features), got {self.projection.shape}"
+            )
 
     def with_species(self, species: tuple[int, ...]) -> "SOAP":
-        """Return the same settings for the atomic numbers `species`."""
+        """Return the same settings for the atomic numbers `species`, without a projection: that is of certain species."""
         scale = None if self.radial_scale is None else float(self.radial_scale)
         return SOAP(
             float(self.cutoff),
@@ -101,6 +114,11 @@ class SOAP(eqx.Module):
     @property
     def n_features(self) -> int:
         """Length of the vector."""
+        return self.n_spectrum if self.projection is None else self.projection.shape[2]
+
+    @property
+    def n_spectrum(self) -> int:
+        """Length of the vector before it is projected."""
         return self.channels * (self.channels + 1) // 2 * (self.l_max + 1)
 
     @property
@@ -178,10 +196,28 @@ class SOAP(eqx.Module):
     ) -> Float[Array, "features atoms"]:
         """Feature vector of each atom: unit length, unless in DScribe's form."""
         spectrum = self.power_spectrum(self.coefficients(displacements, mask, centres, slots))
-        if self.dscribe:
+        if not self.dscribe:
+            # The centre is part of its density, so the length is never zero.
+            spectrum = spectrum * jax.lax.rsqrt(jnp.sum(spectrum**2, axis=0))
+        return self.project(spectrum, centres)
+
+    def project(
+        self, spectrum: Float[Array, "spectrum atoms"], centres: Int[Array, " atoms"]
+    ) -> Float[Array, "features atoms"]:
+        """Components of each atom's spectrum along the directions of its species."""
+        if self.projection is None:
             return spectrum
-        # The centre is part of its density, so the length is never zero.
-        return spectrum * jax.lax.rsqrt(jnp.sum(spectrum**2, axis=0))
+        parts = (jnp.where(centres == s, p.astype(spectrum.dtype).T @ spectrum, 0.0) for s, p in enumerate(self.projection))
+        return functools.reduce(operator.add, parts)
+
+    def lift(
+        self, features: Float[Array, "features atoms"], centres: Int[Array, " atoms"]
+    ) -> Float[Array, "spectrum atoms"]:
+        """The transpose of `project`."""
+        if self.projection is None:
+            return features
+        parts = (p.astype(features.dtype) @ jnp.where(centres == s, features, 0.0) for s, p in enumerate(self.projection))
+        return functools.reduce(operator.add, parts)
 
 
 def packing(channels: int) -> tuple[Int[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:

@@ -26,6 +26,9 @@ class Expansion(eqx.Module):
     """Features of a batch and the parts that their derivatives are made of."""
 
     features: Float[Array, "features atoms"]
+    spectrum: Float[Array, "spectrum atoms"]
+    """What the features are projected from, of unit length."""
+    centres: Int[Array, " atoms"]
     norm: Float[Array, " atoms"]
     coefficients: list[Float[Array, "channels _ atoms"]]
     displacements: Float[Array, "3 slots atoms"]
@@ -73,8 +76,9 @@ def expand(
     if not soap.dscribe:
         norm = jnp.sqrt(jnp.sum(spectrum**2, axis=0))
         spectrum = spectrum / norm
+    features = soap.project(spectrum, centres)
     return Expansion(
-        spectrum, norm, coefficients, displacements, r, weight, slope, gaussians, harmonics
+        features, spectrum, centres, norm, coefficients, displacements, r, weight, slope, gaussians, harmonics
     )
 
 
@@ -86,7 +90,7 @@ def pullback(
 ) -> Float[Array, "3 slots atoms"]:
     """Gradient by displacement of Σ cotangent · features: the reverse pass of `expand`."""
     basis = soap.basis(parts.displacements.dtype)
-    cotangent = _through_norm(soap, parts, cotangent)
+    cotangent = _through_norm(soap, parts, soap.lift(cotangent, parts.centres))
     upper = soap.channels * (soap.channels + 1) // 2
     places, weights = _unpacking(soap.channels)
     along_r = jnp.zeros_like(parts.distance)  # by the weight
@@ -119,6 +123,21 @@ def jacobian(
     soap: SOAP, parts: Expansion, slots: tuple[int, ...]
 ) -> Float[Array, "features 3 slots atoms"]:
     """Derivative of each atom's features by the displacement to each neighbour, 1/Å."""
+    return project_jacobian(soap, spectrum_jacobian(soap, parts, slots), parts.centres)
+
+
+def project_jacobian(
+    soap: SOAP, full: Float[Array, "spectrum 3 slots atoms"], centres: Int[Array, " atoms"]
+) -> Float[Array, "features 3 slots atoms"]:
+    """Derivatives of the features from those of the spectrum."""
+    each = jnp.tile(centres, full[0, ..., 0].size)
+    return soap.project(full.reshape(len(full), -1), each).reshape(-1, *full.shape[1:])
+
+
+def spectrum_jacobian(
+    soap: SOAP, parts: Expansion, slots: tuple[int, ...]
+) -> Float[Array, "spectrum 3 slots atoms"]:
+    """`jacobian` before the projection."""
     basis = soap.basis(parts.displacements.dtype)
     unit = parts.displacements / jnp.where(parts.distance > 0, parts.distance, 1.0)
     blocks = []
@@ -142,8 +161,8 @@ def jacobian(
     full = jnp.concatenate(blocks)
     if soap.dscribe:
         return full
-    along = jnp.einsum("fa,fbka->bka", parts.features, full)
-    return (full - parts.features[:, None, None] * along) / parts.norm
+    along = jnp.einsum("fa,fbka->bka", parts.spectrum, full)
+    return (full - parts.spectrum[:, None, None] * along) / parts.norm
 
 
 def _slot_slices(slots: tuple[int, ...]) -> list[slice]:
@@ -154,8 +173,8 @@ def _slot_slices(slots: tuple[int, ...]) -> list[slice]:
 def _through_norm(soap: SOAP, parts: Expansion, cotangent: Array) -> Array:
     if soap.dscribe:
         return cotangent
-    along = jnp.sum(parts.features * cotangent, axis=0)
-    return (cotangent - parts.features * along) / parts.norm
+    along = jnp.sum(parts.spectrum * cotangent, axis=0)
+    return (cotangent - parts.spectrum * along) / parts.norm
 
 
 def _unpacking(channels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -48,8 +48,7 @@ def fitc_log_marginal_likelihood(
     What the inducing variables leave out of each observation counts as noise of its own.
     Source: Snelson & Ghahramani, Adv. Neural Inf. Process. Syst. 18 (2006); Quiñonero-Candela & Rasmussen (2005), §6.
     """
-    white = _whitened(k_uu, k_fu, jitter)
-    spare = jnp.maximum(prior_variance - jnp.sum(white**2, axis=0), 0.0)
+    white, spare = _explained(k_uu, k_fu, prior_variance, jitter)
     return _low_rank(white, noise_variance + spare, targets)
 
 
@@ -65,8 +64,7 @@ def variational_bound(
 
     Source: Titsias, Proc. Mach. Learn. Res. 5, 567 (2009), eq. 9, for a noise of each observation's own.
     """
-    white = _whitened(k_uu, k_fu, jitter)
-    spare = jnp.maximum(prior_variance - jnp.sum(white**2, axis=0), 0.0)
+    white, spare = _explained(k_uu, k_fu, prior_variance, jitter)
     return _low_rank(white, noise_variance, targets) - 0.5 * jnp.sum(spare / noise_variance)
 
 
@@ -76,6 +74,14 @@ def _whitened(k_uu: Array, k_fu: Array, jitter: float) -> Float[Array, "inducing
     regular = k_uu + jitter * jnp.mean(jnp.diagonal(k_uu)) * jnp.eye(m, dtype=k_uu.dtype)
     lower = jnp.linalg.cholesky(regular)
     return jax.scipy.linalg.solve_triangular(lower, k_fu.T, lower=True)
+
+
+def _explained(
+    k_uu: Array, k_fu: Array, prior_variance: Array, jitter: float
+) -> tuple[Float[Array, "inducing data"], Float[Array, " data"]]:
+    """What `_whitened` gives, and the prior variance of each observation that it leaves out."""
+    white = _whitened(k_uu, k_fu, jitter)
+    return white, jnp.maximum(prior_variance - jnp.sum(white**2, axis=0), 0.0)
 
 
 def _low_rank(white: Array, noise_variance: Array, targets: Array) -> Float[Array, ""]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.gp.levels import Weighted, normal_equations
+from gpjaxpot.gp.levels import Weighted, log_factor, normal_equations
 from gpjaxpot.gp.maximise import Range, maximise
 
 PADDING = -1
@@ -68,7 +68,7 @@ def sparse_left_out(
     """Predict the structures in `held`, each left out in turn of all data, whose normal equations are `parts`."""
     gram, projected, *_ = normal_equations(log_levels, parts)
     lower = jnp.linalg.cholesky(jnp.eye(gram.shape[0], dtype=gram.dtype) + gram)
-    log_sigma = _log_sigma(log_levels, held.kind, names)
+    log_sigma = log_factor(log_levels, held.kind, names)
     scale = jnp.exp(-log_sigma) * (held.kind != PADDING)
     variance = jnp.exp(log_levels["variance"])
     rows = held.rows * (jnp.sqrt(variance) * scale)[:, :, None]
@@ -98,7 +98,7 @@ def exact_left_out(
 ) -> LeftOut:
     """Predict structures by an exact model; `places` lists each one's observations, padded with the number of data."""
     variance = jnp.exp(log_levels["variance"])
-    full_sigma = jnp.exp(_log_sigma(log_levels, kind, names)) * sigma
+    full_sigma = jnp.exp(log_factor(log_levels, kind, names)) * sigma
     lower = jnp.linalg.cholesky(variance * covariance + jnp.diag(full_sigma**2))
     inverse = jax.scipy.linalg.cho_solve((lower, True), jnp.eye(len(sigma), dtype=covariance.dtype))
     solved = jnp.append(inverse @ targets, 0.0)
@@ -171,11 +171,6 @@ def misfits(left_out: LeftOut, scale: float, levels: dict[int, float]) -> Float[
         square = np.where(own, np.asarray(left_out.error) ** 2 / np.where(own, variance, 1.0), 0.0)
         largest = np.maximum(largest, np.sum(square, axis=1) / np.maximum(np.sum(own, axis=1), 1))
     return np.sqrt(largest)
-
-
-def _log_sigma(log_levels: dict[str, Array], kind: Array, names: tuple[str, ...]) -> Array:
-    values = jnp.array([log_levels.get(name, 0.0) for name in names] + [0.0])
-    return values[jnp.where(kind == PADDING, len(names), kind)]
 
 
 def _solve(blocks: Array, right: Array) -> tuple[Array, Array]:

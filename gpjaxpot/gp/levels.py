@@ -56,7 +56,14 @@ def exact_evidence(
     """Evidence of an exact model; `kind` is the place among `names` of the level that multiplies each σ, their
     number where none does.
     """  # fmt: skip
-    values = jnp.array([log_levels.get(name, 0.0) for name in names] + [0.0])
-    log_sigma = jnp.log(sigma) + values[kind]
+    log_sigma = jnp.log(sigma) + log_factor(log_levels, kind, names)
     scaled = jnp.exp(log_levels["variance"]) * covariance
     return exact_log_marginal_likelihood(scaled, jnp.exp(2.0 * log_sigma), targets)
+
+
+def log_factor(
+    log_levels: dict[str, Float[AnyArray, ""]], kind: Int[AnyArray, "*data"], names: tuple[str, ...]
+) -> Float[Array, "*data"]:
+    """Logarithm of the level that multiplies each σ: that of the name whose place `kind` is, 0 for any other kind."""
+    values = jnp.array([log_levels.get(name, 0.0) for name in names] + [0.0])
+    return values[jnp.where((kind >= 0) & (kind < len(names)), kind, len(names))]

@@ -24,14 +24,11 @@ def on_host(*arrays: Any) -> bool:
     return True
 
 
-def multiply(
-    a: Float[AnyArray, "_ _"], b: Float[AnyArray, "_ n"], transpose: bool = False
-) -> Float[AnyArray, "rows n"]:
-    """Product a @ b, or aᵀ @ b with `transpose`."""
+def multiply(a: Float[AnyArray, "rows inner"], b: Float[AnyArray, "inner columns"]) -> Float[AnyArray, "rows columns"]:
+    """Product a @ b."""
     if on_host(a, b):
-        left = np.asarray(a).T if transpose else np.asarray(a)
-        return jnp.asarray(left @ np.asarray(b))
-    return (a.T if transpose else a) @ b
+        return jnp.asarray(np.asarray(a) @ np.asarray(b))
+    return a @ b
 
 
 def first_axis_last(a: Float[AnyArray, "first *rest"]) -> Float[AnyArray, "*rest first"]:

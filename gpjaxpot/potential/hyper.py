@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -18,7 +17,7 @@ from gpjaxpot.gp.nuts import nuts
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.exact_fit import evidence_arguments, learn_levels, posterior_at
 from gpjaxpot.potential.exact_model import ExactModel
-from gpjaxpot.potential.levels import PRIOR, VARIANCE, Levels
+from gpjaxpot.potential.levels import PRIOR, VARIANCE, Levels, logs
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import Assembled
 from gpjaxpot.potential.sparse_model import SparseModel
@@ -70,7 +69,7 @@ def sparse_mixture(
     evidence = partial(sparse_evidence, parts=assembled.parts)
     members, found, record, choice = draw_members(evidence, start, free, levels, settings, callback)
     mean = float(np.mean([m[VARIANCE] for m in members]))
-    at_best = float(evidence(_logs(found.values)))
+    at_best = float(evidence(logs(found.values)))
     posterior = Mixture.of_sparse(
         assembled.whitening / np.sqrt(mean),
         _counted((assembled.white(m) for m in members), len(members), callback),
@@ -93,7 +92,7 @@ def exact_mixture(
 
     members, found, record, choice = draw_members(evidence, start, free, levels, settings, callback)
     mean = float(np.mean([m[VARIANCE] for m in members]))
-    at_best = float(evidence(_logs(found.values)))
+    at_best = float(evidence(logs(found.values)))
     posterior = Mixture.of_exact(
         _counted((posterior_at(covariance, data, m) for m in members), len(members), callback),
         [m[VARIANCE] / mean for m in members],
@@ -132,7 +131,7 @@ def draw_members(
     kept = settings.train.objective == "left_out" and "energy" in names and len(names) > 1
     if kept:
         names = tuple(n for n in names if n != "energy")
-    fixed = _logs(begin)
+    fixed = logs(begin)
     density = with_prior(lambda x: evidence(fixed | x), {n: start[n] for n in names}, PRIOR)
     begin_free, seed = {n: begin[n] for n in names}, settings.train.seed
     centre, root = np.log(list(begin_free.values())), np.eye(len(names))
@@ -179,9 +178,6 @@ def draw_members(
     levels = Levels(best, reported, "highest posterior density", learned.misfits)
     return members, levels, record, Choice("hyper.members", hyper.members, why)
 
-
-def _logs(levels: dict[str, float]) -> dict:
-    return {n: jnp.log(jnp.asarray(v, float)) for n, v in levels.items()}
 
 
 def _counted(members, total: int, callback: Callback):

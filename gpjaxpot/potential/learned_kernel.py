@@ -19,11 +19,10 @@ from gpjaxpot.structures.reference import fit_reference
 Callback = Callable[[str, int, int], None]
 # Evaluations of the evidence with its gradient.
 STEPS = 20
-# Each block of the sample has as many atoms as make its evaluation about this many multiplications, between these
-# numbers.  One large block: three of 256 atoms each chose too short a cutoff for silicon, few data asking for little.
+# The sample has as many atoms as make its evaluation about this many multiplications, between these numbers.  One
+# large sample: three of 256 atoms each chose too short a cutoff for silicon, few data asking for little.
 WORK = 1.5e10
 ATOMS = (200, 600)
-BLOCKS = 1
 # With fewer force components the usual values are better than what could be learned.
 LEAST_FORCES = 600
 # A search takes a minute or two: of less time than this (s) too much.
@@ -72,7 +71,7 @@ def search(
     neighbours = sum(len(f.pairs.centres) for f in found) / max(1, sum(len(f.structure) for f in found))
     features = sum(t.descriptor.n_features for t in kernel.terms)
     atoms = int(np.clip(np.sqrt(WORK / (3.0 * max(neighbours, 1.0) * features)), *ATOMS))
-    sample = draw(kernel, found, data, atoms, BLOCKS, seed)
+    sample = draw(kernel, found, data, atoms, seed)
     factor = np.asarray(sample.forces_factor)
     spread = float(np.sqrt(np.mean(np.asarray(sample.forces)[factor > 0] ** 2)))
     levels = {
@@ -97,7 +96,7 @@ def _some(frames: Sequence[Frame], seed: int) -> list[Frame]:
     order = np.random.default_rng(seed).permutation(len(frames))
     chosen, atoms = [], 0
     for i in order:
-        if not frames[i].isolated and atoms < 4 * BLOCKS * ATOMS[1]:
+        if not frames[i].isolated and atoms < 4 * ATOMS[1]:
             chosen.append(frames[i])
             atoms += len(frames[i].structure)
     return chosen

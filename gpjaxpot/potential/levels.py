@@ -72,7 +72,7 @@ def learn(
         callback("levels", done, total)
 
     if objective == "evidence":
-        found = start | _search(lambda x: evidence(_logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
+        found = start | _search(lambda x: evidence(logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
         return Levels(found, _noise(found), "highest evidence")
     found, by_evidence = start, free
     if not warm:
@@ -82,7 +82,7 @@ def learn(
             start = start | {"energy": ENERGY_LENGTH * start["forces"]}
             by_evidence = tuple(n for n in free if n != "energy")
         found = start | _search(
-            lambda x: evidence(_logs(start) | x), start, by_evidence, EVIDENCE_GAIN, STEPS, report
+            lambda x: evidence(logs(start) | x), start, by_evidence, EVIDENCE_GAIN, STEPS, report
         )
         if len(places) < LEAST_STRUCTURES:
             found = found | ({"energy": ENERGY_LENGTH * found["forces"]} if tied else {})
@@ -95,12 +95,12 @@ def learn(
         few, base = leave_out(False), found
         steps = WARM_STEPS if warm else STEPS
         found = base | _search(
-            lambda x: accuracy(few(_logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report
+            lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report
         )
     reason = "predicts structures left out best"
     if not everything:
         return Levels(found, _noise(found), reason)
-    left = leave_out(True)(_logs(found))
+    left = leave_out(True)(logs(found))
     scale, reported = calibrate(left, kinds)
     scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in found.items()}
     noise = _noise(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
@@ -112,7 +112,8 @@ def _noise(levels: dict[str, float]) -> dict[str, float]:
     return {n: v for n, v in levels.items() if n != VARIANCE}
 
 
-def _logs(levels: dict[str, float]) -> LogLevels:
+def logs(levels: dict[str, float]) -> LogLevels:
+    """Logarithms of levels, as the objectives take them."""
     return {n: jnp.log(jnp.asarray(v, float)) for n, v in levels.items()}
 
 

@@ -30,19 +30,16 @@ JITTER = 1e-10
 
 
 class Sample(eqx.Module):
-    """Blocks of batches of one shape, stacked, with their energies and forces, and which of their atoms are inducing.
-
-    Each block is a data set of its own: many small ones tell of more structures than one large one in the same time.
-    """
+    """Batches of one shape, stacked, with their energies and forces, and which of their atoms are inducing."""
 
     batches: Batch
-    energies: Float[AnyArray, "blocks batches structures"]
-    forces: Float[AnyArray, "blocks batches 3 atoms"]
-    energy_factor: Float[AnyArray, "blocks batches structures"]
+    energies: Float[AnyArray, "batches structures"]
+    forces: Float[AnyArray, "batches 3 atoms"]
+    energy_factor: Float[AnyArray, "batches structures"]
     """σ of each energy in units of its level; 0 where there is no energy."""
-    forces_factor: Float[AnyArray, "blocks batches 3 atoms"]
-    inducing: Int[AnyArray, "blocks inducing"]
-    """Flat places (batch, atom) of each block's inducing environments."""
+    forces_factor: Float[AnyArray, "batches 3 atoms"]
+    inducing: Int[AnyArray, " inducing"]
+    """Flat places (batch, atom) of the inducing environments."""
 
 
 def with_values(kernel: EnergyKernel, values: dict[str, Array]) -> EnergyKernel:
@@ -69,15 +66,8 @@ def with_values(kernel: EnergyKernel, values: dict[str, Array]) -> EnergyKernel:
 def sample_evidence(
     kernel: EnergyKernel, sample: Sample, levels: dict[str, Float[Array, ""]]
 ) -> Float[Array, ""]:
-    """Sum of the blocks' evidences, for signal variance and noise levels `levels`."""
-    return jnp.sum(jax.lax.map(lambda block: block_evidence(kernel, block, levels), sample))
-
-
-def block_evidence(
-    kernel: EnergyKernel, block: Sample, levels: dict[str, Float[Array, ""]]
-) -> Float[Array, ""]:
-    """Evidence of one block's energies and forces; `block` is a `Sample` without its first axis."""
-    own = inducing_environments(kernel, block)
+    """Evidence of the sample's energies and forces, for signal variance and noise levels `levels`."""
+    own = inducing_environments(kernel, sample)
     k_uu = kernel.gram(own.features, own.features, own.species, own.species)
 
     @jax.checkpoint
@@ -85,11 +75,11 @@ def block_evidence(
         made = inducing_rows(kernel, batch, own, stage(kernel, batch))
         return jnp.concatenate([made.energy, made.forces.reshape(-1, len(own))])
 
-    k_fu = jax.lax.map(rows, block.batches).reshape(-1, len(own))
-    n = block.energies.shape[0]
-    targets = jnp.concatenate([block.energies, block.forces.reshape(n, -1)], 1).reshape(-1)
+    k_fu = jax.lax.map(rows, sample.batches).reshape(-1, len(own))
+    n = sample.energies.shape[0]
+    targets = jnp.concatenate([sample.energies, sample.forces.reshape(n, -1)], 1).reshape(-1)
     noise = jnp.concatenate(
-        [block.energy_factor * levels["energy"], (block.forces_factor * levels["forces"]).reshape(n, -1)], 1
+        [sample.energy_factor * levels["energy"], (sample.forces_factor * levels["forces"]).reshape(n, -1)], 1
     ).reshape(-1)
     there = noise > 0
     variance = levels["variance"]
@@ -102,12 +92,12 @@ def block_evidence(
     )
 
 
-def inducing_environments(kernel: EnergyKernel, block: Sample) -> Environments:
-    """A block's inducing environments, as the kernel sees them."""
+def inducing_environments(kernel: EnergyKernel, sample: Sample) -> Environments:
+    """The sample's inducing environments, as the kernel sees them."""
     # Every batch's features are cheap beside their derivatives: all are made, few are taken.
-    made = jax.lax.map(lambda b: environments(kernel, b), block.batches)
-    features = tuple(jnp.moveaxis(f, 0, 1).reshape(f.shape[1], -1)[:, block.inducing] for f in made.features)
-    return Environments(features, made.species.reshape(-1)[block.inducing])
+    made = _features(kernel, sample.batches)
+    features = tuple(jnp.moveaxis(f, 0, 1).reshape(f.shape[1], -1)[:, sample.inducing] for f in made.features)
+    return Environments(features, made.species.reshape(-1)[sample.inducing])
 
 
 def draw(
@@ -115,26 +105,22 @@ def draw(
     found: Sequence[Neighbourhood],
     data: Sequence[Observations],
     atoms: int,
-    blocks: int,
     seed: int,
 ) -> Sample:
-    """Draw structures for `blocks` blocks of about `atoms` atoms, half of whose environments are inducing.
+    """Draw structures of about `atoms` atoms, half of whose environments are inducing.
 
-    Neighbours must reach as far as any cutoff that is tried.  Of few structures fewer blocks are made.
+    Neighbours must reach as far as any cutoff that is tried.
     """
     n_species = len(kernel.species)
     order = np.random.default_rng(seed).permutation(len(found))
     chosen, total = [], 0
     for i in order:
         n = len(found[i].structure)
-        if len(data[i]) and n > 1 and (total + n <= blocks * atoms or not chosen):
+        if len(data[i]) and n > 1 and (total + n <= atoms or not chosen):
             chosen.append(int(i))
             total += n
     places = atom_bucket(max(BATCH_ATOMS, *(len(found[i].structure) for i in chosen)))
     groups = _groups([len(found[i].structure) for i in chosen], places)
-    blocks = max(1, min(blocks, len(groups)))
-    each = len(groups) // blocks
-    groups = groups[: blocks * each]
     slots = tuple(slot_bucket(max(c)) for c in zip(*(found[i].most_neighbours(n_species) for i in chosen), strict=True))
     structures = max(len(g) for g in groups)
     batches, columns = [], []
@@ -144,30 +130,20 @@ def draw(
         batches.append(collate(items, n_species, slots=slots, atoms=places, structures=structures))
         columns.append(_labels(items, [data[i] for i in members], places, structures))
 
-    def stack(parts: Sequence[AnyArray]) -> Array:
-        joined = jnp.stack([jnp.asarray(p) for p in parts])
-        return joined.reshape(blocks, each, *joined.shape[1:])
-
-    stacked = jax.tree.map(lambda *b: stack(b), *batches)
-    energies, energy_factor, forces, forces_factor = (stack(c) for c in zip(*columns, strict=True))
+    stacked = jax.tree.map(lambda *b: jnp.stack([jnp.asarray(x) for x in b]), *batches)
+    energies, energy_factor, forces, forces_factor = (jnp.asarray(np.stack(c)) for c in zip(*columns, strict=True))
     made = _features(kernel, stacked)
-    rows = [np.moveaxis(np.asarray(f), 2, 3).reshape(blocks, -1, f.shape[2]) for f in made.features]
-    vectors = np.concatenate(rows, axis=2)
-    masks = np.asarray(stacked.atom_mask).reshape(blocks, -1)
-    kinds = np.asarray(made.species).reshape(blocks, -1)
-    count = max(n_species, int(masks.sum(axis=1).min()) // 2)
-    inducing = []
-    for block, (v, k, mask) in enumerate(zip(vectors, kinds, masks, strict=True)):
-        real = np.flatnonzero(mask)
-        inducing.append(real[select(v[real], k[real], count, "leverage", seed + block)])
-    fewest = min(len(i) for i in inducing)
-    taken = jnp.asarray(np.stack([i[:fewest] for i in inducing]))
-    return Sample(stacked, energies, forces, energy_factor, forces_factor, taken)
+    vectors = np.concatenate([np.moveaxis(np.asarray(f), 1, 2).reshape(-1, f.shape[1]) for f in made.features], axis=1)
+    kinds = np.asarray(made.species).reshape(-1)
+    real = np.flatnonzero(np.asarray(stacked.atom_mask).reshape(-1))
+    count = max(n_species, len(real) // 2)
+    inducing = real[select(vectors[real], kinds[real], count, "leverage", seed)]
+    return Sample(stacked, energies, forces, energy_factor, forces_factor, jnp.asarray(inducing))
 
 
 @eqx.filter_jit
 def _features(kernel: EnergyKernel, batches: Batch) -> Environments:
-    return jax.lax.map(lambda block: jax.lax.map(lambda one: environments(kernel, one), block), batches)
+    return jax.lax.map(lambda one: environments(kernel, one), batches)
 
 
 def _groups(sizes: list[int], places: int) -> list[list[int]]:

@@ -24,7 +24,7 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.streamed_qr import StreamedQR
 from gpjaxpot.potential.batching import batches, collated
 from gpjaxpot.potential.held_out import Kept, choose
-from gpjaxpot.potential.levels import VARIANCE, Levels, learn
+from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.batch import Neighbourhood
@@ -192,7 +192,6 @@ class Assembled:
 
     def gain(self, levels: dict[str, float], kept: Kept) -> float:
         """How much more accurate structures left out are than with every other inducing environment alone."""
-        log_levels = {name: jnp.log(jnp.asarray(value)) for name, value in levels.items()}
         half = np.arange(0, len(self.inducing), 2)
         fewer = self.inducing.take(jnp.asarray(half))
         whitening = whiten(np.asarray(self._gram(fewer, fewer)))
@@ -203,7 +202,7 @@ class Assembled:
         }
         few, both = kept.few(), []
         for these, held in ((self.parts, few.held(self.whitening)), (parts, few.held(whitening, half))):
-            both.append(float(accuracy(sparse_left_out(log_levels, these, held, OBSERVABLES), len(OBSERVABLES))))
+            both.append(float(accuracy(sparse_left_out(logs(levels), these, held, OBSERVABLES), len(OBSERVABLES))))
         return both[0] - both[1]
 
     def _gram(self, a: Environments, b: Environments):

@@ -14,7 +14,7 @@ from gpjaxpot.kernels import (
     Term,
 )
 from gpjaxpot.structures.batch import Batch
-from tests.systems import SILICON, WATER, batch_of, small_soap, structure
+from tests.systems import SILICON, WATER, batch_of, projected, small_soap, structure
 
 COSINE = {
     "ζ = 1": DotPower(1),
@@ -50,7 +50,7 @@ KERNELS = {name: _single(Switched(tuple(COSINE.values()), jnp.array(i))) for i, 
     "function": _single(FunctionKernel(lambda p, q: jnp.dot(p, q) ** 3), 1),
     "two species and terms": EnergyKernel(
         (
-            Term(small_soap(WATER, n_max=2, l_max=1), DotPower(2)),
+            Term(projected(small_soap(WATER, n_max=2, l_max=1), 12), DotPower(2)),
             Term(small_soap(WATER, n_max=1, l_max=1, cutoff=2.5), 0.5 * Matern52(1.2)),
         ),
         jnp.array([[1.0, 0.3], [0.3, 1.0]]),

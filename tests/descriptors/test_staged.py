@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from gpjaxpot.descriptors.staged import expand, jacobian, pullback
+from gpjaxpot.errors import InputError
 from gpjaxpot.structures.structure import Structure
-from tests.systems import SILICON, WATER, batch_of, quick_jit, small_soap, structure
+from tests.systems import SILICON, WATER, batch_of, features, projected, quick_jit, small_soap, structure
 
 CASES = {
     "one species": (SILICON, {"l_max": 3}),
@@ -33,6 +34,25 @@ def both(soap, batch, cotangent):
         pullback(soap, parts, cotangent, batch.slots),
     )
     return plain, staged
+
+
+def test_equal_where_the_spectrum_is_projected():
+    compare(projected(small_soap(WATER), 9), structure(WATER, 3), (20, 20))
+
+
+def test_projection_is_taken_for_each_species_by_itself():
+    """Directions of one species do not touch atoms of the other, and the features are components along them."""
+    soap = small_soap(WATER)
+    s = structure(WATER, 4)
+    ours, whole = features(projected(soap, 9), s), features(soap, s)
+    directions = np.asarray(projected(soap, 9).projection)
+    for row, full, number in zip(ours, whole, s.numbers, strict=True):
+        np.testing.assert_allclose(row, full @ directions[WATER.index(number)], atol=1e-13)
+
+
+def test_a_projection_of_another_shape_is_refused():
+    with pytest.raises(InputError, match="projection .* must have the shape"):
+        small_soap(WATER, projection=np.ones((1, 5, 2)))
 
 
 def compare(soap, s, slots):
