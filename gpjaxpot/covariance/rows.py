@@ -6,6 +6,9 @@ added up.  It is the whole cost of a fit.  On a CPU it leaves out the padding, m
 adds up by a sparse matrix; elsewhere, and inside transformations, it is one JAX program.
 """
 
+import functools
+import operator
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,6 +19,7 @@ from jaxtyping import Array, Float, Int
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
 from gpjaxpot.covariance.features import Environments, Stage, stage
+from gpjaxpot.covariance.pair_sums import PairSums
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.products import on_host
 from gpjaxpot.structures.batch import Batch
@@ -42,83 +46,52 @@ def inducing_rows(
     """
     staged = stage(kernel, batch) if staged is None else staged
     hosted = on_host(batch.mask, *staged.features, *staged.moves, *inducing.features)
-    pairs = _Pairs(batch) if hosted else None
-    n = len(inducing)
-    total = None
-    for i, term in enumerate(kernel.terms):
-        real = pairs if term.kernel.cosine else None
-        moves = staged.moves[i] if real is None else real.of(staged.moves[i])
-        blocks = []
-        for start in range(0, n, COLUMN_BLOCK):
-            q = inducing.features[i][:, start : start + COLUMN_BLOCK]
-            species = inducing.species[start : start + COLUMN_BLOCK]
-            if real is not None:
-                sites = _site_rows(kernel, i, batch, staged.features[i], q, species)
-                blocks.append(real.rows(moves, *sites, np.asarray(q)))
-            else:
-                blocks.append(_term_rows(kernel, i, batch, staged.features[i], moves, q, species))
-        part = blocks[0]
-        if len(blocks) > 1:
-            part = jax.tree.map(lambda *b: np.concatenate(b, -1) if hosted else jnp.concatenate(b, -1), *blocks)
-        total = part if total is None else jax.tree.map(lambda a, b: a + b, total, part)
-    assert total is not None  # a kernel has terms
-    return total
+    if hosted and all(t.kernel.cosine for t in kernel.terms):
+        return _rows_on_host(kernel, batch, inducing, staged)
+    blocks = []
+    for start in range(0, len(inducing), COLUMN_BLOCK):
+        block = inducing.take(jnp.arange(start, min(start + COLUMN_BLOCK, len(inducing))))
+        parts = [
+            _term_rows(kernel, i, batch, staged.features[i], staged.moves[i], block.features[i], block.species)
+            for i in range(len(kernel.terms))
+        ]
+        blocks.append(jax.tree.map(lambda *p: functools.reduce(operator.add, p), *parts))
+    return blocks[0] if len(blocks) == 1 else jax.tree.map(lambda *b: jnp.concatenate(b, -1), *blocks)
 
 
-class _Pairs:
-    """The pairs of a batch without its padding, and the matrix that adds them up to forces and stresses."""
-
-    def __init__(self, batch: Batch):
-        mask = np.asarray(batch.mask)
-        self.places = np.flatnonzero(mask)
-        slot, self.centre = np.nonzero(mask)
-        n, n_pairs = batch.n_atoms, len(slot)
-        self.n_atoms, self.n_structures = n, batch.n_structures
-        owner = np.asarray(batch.owner)
-        self.of_structure = scipy.sparse.csr_matrix(
-            (np.ones(n), (owner, np.arange(n))), (batch.n_structures + 1, n)
-        )[:-1]
-        # Rows are those of [forces (x, atom) | stress (voigt, structure)], columns (x, pair).
-        other = np.asarray(batch.others)[slot, self.centre]
-        r = np.asarray(batch.displacements())[:, slot, self.centre]
-        volume = np.asarray(batch.volumes)[owner[self.centre]]
-        entries = []
-        for x in range(3):
-            column = x * n_pairs + np.arange(n_pairs)
-            entries.append((x * n + self.centre, column, np.ones(n_pairs)))
-            entries.append((x * n + other, column, -np.ones(n_pairs)))
-            for v, (i, j) in enumerate(VOIGT):
-                # Half of each of the two off-diagonal entries, which also counts a diagonal one once.
-                arm = 0.5 * (r[i] * (j == x) + r[j] * (i == x))
-                if x in (i, j):
-                    row = 3 * n + v * self.n_structures + owner[self.centre]
-                    entries.append((row, column, arm / volume))
-        row, column, value = (np.concatenate(e) for e in zip(*entries, strict=True))
-        shape = (3 * n + 6 * self.n_structures, 3 * n_pairs)
-        self.adds = scipy.sparse.csr_matrix((value, (row, column)), shape)
-        self.no_volume = np.isnan(np.asarray(batch.volumes))
-
-    def of(self, moves: Float[AnyArray, "3 slots atoms features"]) -> Float[np.ndarray, "x_pairs features"]:
-        """Derivatives of the features by the displacements, padding left out; rows (x, pair)."""
-        flat = np.asarray(moves).reshape(3, -1, moves.shape[-1])
-        return flat[:, self.places].reshape(-1, moves.shape[-1])
-
-    def rows(
-        self,
-        moves: Float[np.ndarray, "x_pairs features"],
-        value: Float[AnyArray, "atoms inducing"],
-        slope: Float[AnyArray, "atoms inducing"],
-        q: Float[np.ndarray, "features inducing"],
-    ) -> Rows:
-        """Rows against the inducing vectors `q`, from the kernel's value and slope for each environment."""
-        m = q.shape[1]
-        product = (moves @ q).reshape(3, len(self.centre), m)
-        product *= np.asarray(slope)[self.centre]
-        added = self.adds @ product.reshape(len(moves), m)
-        forces = added[: 3 * self.n_atoms].reshape(3, self.n_atoms, m)
-        stress = added[3 * self.n_atoms :].reshape(6, self.n_structures, m)
-        stress[:, self.no_volume] = np.nan
-        return Rows(self.of_structure @ np.asarray(value), forces, stress)
+def _rows_on_host(kernel: EnergyKernel, batch: Batch, inducing: Environments, staged: Stage) -> Rows:
+    """Rows by NumPy's products; where unlike species do not couple, each species by itself."""
+    kinds, columns = np.asarray(batch.species), np.asarray(inducing.species)
+    real = np.asarray(batch.atom_mask)
+    energy = np.zeros((batch.n_structures + 1, len(inducing)))
+    added = np.zeros((3 * batch.n_atoms + 6 * batch.n_structures, len(inducing)))
+    owner = np.asarray(batch.owner)
+    alike = [None] if kernel.similarity is not None else [s for s in np.unique(columns) if np.any(kinds[real] == s)]
+    for s in alike:
+        atoms = np.flatnonzero(real if s is None else real & (kinds == s))
+        own = np.arange(len(columns)) if s is None else np.flatnonzero(columns == s)
+        sums = PairSums.of(batch, atoms)
+        of_structure = scipy.sparse.csr_matrix(
+            (np.ones(len(atoms)), (owner[atoms], np.arange(len(atoms)))), (len(energy), len(atoms))
+        )
+        moves = [sums.moves(m) for m in staged.moves]
+        for start in range(0, len(own), COLUMN_BLOCK):
+            block = own[start : start + COLUMN_BLOCK]
+            total = 0.0
+            for i, (m, features) in enumerate(zip(moves, staged.features, strict=True)):
+                q = np.asarray(inducing.features[i])[:, block]
+                value, slope = (
+                    np.asarray(a) for a in _site_rows(kernel, i, batch, features, q, inducing.species[block])
+                )
+                energy[:, block] += of_structure @ value[atoms]
+                product = (m @ q).reshape(-1, 3, len(block))
+                product *= slope[sums.centre][:, None]
+                total = total + product
+            added[:, block] += sums.adds @ np.reshape(total, (-1, len(block)))
+    forces = added[: 3 * batch.n_atoms].reshape(3, batch.n_atoms, -1)
+    stress = added[3 * batch.n_atoms :].reshape(6, batch.n_structures, -1)
+    stress[:, np.isnan(np.asarray(batch.volumes))] = np.nan
+    return Rows(energy[:-1], forces, stress)
 
 
 @eqx.filter_jit

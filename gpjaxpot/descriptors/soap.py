@@ -92,7 +92,7 @@ class SOAP(eqx.Module):
             )
 
     def with_species(self, species: tuple[int, ...]) -> "SOAP":
-        """Return the same settings for the atomic numbers `species`, without a projection: that is of certain species."""
+        """Return the same settings for the atomic numbers `species`, without a projection."""
         scale = None if self.radial_scale is None else float(self.radial_scale)
         return SOAP(
             float(self.cutoff),
@@ -207,7 +207,8 @@ class SOAP(eqx.Module):
         """Components of each atom's spectrum along the directions of its species."""
         if self.projection is None:
             return spectrum
-        parts = (jnp.where(centres == s, p.astype(spectrum.dtype).T @ spectrum, 0.0) for s, p in enumerate(self.projection))
+        directions = self.projection.astype(spectrum.dtype)
+        parts = (jnp.where(centres == s, p.T @ spectrum, 0.0) for s, p in enumerate(directions))
         return functools.reduce(operator.add, parts)
 
     def lift(
@@ -216,7 +217,8 @@ class SOAP(eqx.Module):
         """The transpose of `project`."""
         if self.projection is None:
             return features
-        parts = (p.astype(features.dtype) @ jnp.where(centres == s, features, 0.0) for s, p in enumerate(self.projection))
+        directions = self.projection.astype(features.dtype)
+        parts = (p @ jnp.where(centres == s, features, 0.0) for s, p in enumerate(directions))
         return functools.reduce(operator.add, parts)
 
 

@@ -24,6 +24,12 @@ OVERHEAD = 3.0
 # Seconds to compile, whatever the size; told in estimates, no part of the budget.
 COMPILATION = 15.0
 SAMPLED = 20
+# Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.2 to 0.5 on the public sets).
+KEPT = 0.35
+# Products with the covariance of all data that a refinement takes, about.
+PRODUCTS = 100.0
+# Share of the time in which inducing environments grow, where a refinement may follow.
+GROWTH_SHARE = 0.4
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Estimate:
     most_seconds: float
     free_memory_bytes: int
     reason: str
+    refine: str = "the model is exact"
+    """Why the mean of a sparse model is not to be refined unless asked for; "" if it may be."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Lines of a table for people."""
@@ -95,12 +103,14 @@ def plan(
     speed = _flops_per_second()
     neighbours = _mean_neighbours(frames, kernel.reach)
     features = sum(t.descriptor.n_features for t in kernel.terms)
+    work = _Work(frames, kernel, model, n, neighbours)
     exact = _exact_cost(frames, features, n, speed)
     wanted = _default_inducing(atoms) if model.n_inducing == "auto" else int(model.n_inducing)
     wanted = min(wanted, atoms)
 
     def sparse(m: int) -> tuple[float, float]:
-        return _sparse_cost(kernel, atoms, neighbours, features, n, m, speed)
+        memory, flops = work.sparse(m)
+        return memory, OVERHEAD * flops / speed
 
     if model.method == "exact":
         seconds = exact[1] + extra
@@ -115,19 +125,33 @@ def plan(
     reason = "asked for" if model.method == "sparse" else _why_sparse(exact, budget, model.time, n)
     if model.method == "auto" and model.n_inducing != "auto":
         reason = "n_inducing was given"
+    growth = model.time * (1.0 if model.refine is False else GROWTH_SHARE)
     if model.n_inducing == "auto":
-        while wanted > 50 and (sparse(wanted)[0] > budget or sparse(wanted)[1] > model.time):
+        while wanted > 50 and (sparse(wanted)[0] > budget or sparse(wanted)[1] > growth):
             wanted = int(0.8 * wanted)
     most = wanted
     if model.n_inducing == "auto":
         # All that was assembled on the way there took as long as half and a quarter of it, and so on.
         most = min(MOST_INDUCING, max(wanted, atoms // 2))
-        while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > model.time):
+        while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > growth):
             most = max(wanted, int(0.8 * most))
     seconds = sparse(wanted)[1]
     longest = seconds if most == wanted else 2.0 * sparse(most)[1]
     memory = int(sparse(most)[0])
-    return Estimate("sparse", wanted, most, n, atoms, memory, seconds + extra, longest + extra, free, reason)
+    held, flops = work.refinement(most)
+    refining = OVERHEAD * flops / speed
+    refine = ""
+    if model.refine is False:
+        refine = "not asked for"
+    elif held > budget:
+        refine = f"it would need {held / 1e9:.1f} GB, more than the budget of {budget / 1e9:.1f} GB"
+    elif refining > model.time:
+        refine = f"it would need about {refining:.0f} s, more than the budget of {model.time:.0f} s"
+    elif not all(t.kernel.cosine for t in kernel.terms):
+        refine = "the kernel is no function of p·q"
+    if model.refine is True or not refine:
+        memory, longest = max(memory, int(held)), longest + refining
+    return Estimate("sparse", wanted, most, n, atoms, memory, seconds + extra, longest + extra, free, reason, refine)
 
 
 def free_memory() -> int:
@@ -164,12 +188,39 @@ def _exact_cost(
     return 8.0 * (3.0 * n**2 + 1.2 * directions), OVERHEAD * flops / speed
 
 
-def _sparse_cost(kernel, atoms, neighbours, features, n, m, speed) -> tuple[float, float]:
-    jacobian = 3.0 * neighbours * features  # numbers per atom
-    flops = 2.0 * atoms * jacobian * m + 3.0 * n * m**2 + 10.0 * m**3
-    batch = 128.0 * (3.0 * jacobian + 9.0 * neighbours * min(m, 512) + 6.0 * m)
-    vectors = min(atoms, 20000) * features
-    return 8.0 * (2.0 * batch + 12.0 * m**2 + vectors) + 3e8, OVERHEAD * flops / speed
+class _Work:
+    """Memory in bytes and multiplications and additions of a sparse fit and of its refinement."""
+
+    def __init__(self, frames: Sequence[Frame], kernel: EnergyKernel, model: ModelSettings, n: int, neighbours: float):
+        self.n, self.neighbours = n, neighbours
+        self.atoms = sum(len(f.structure) for f in frames)
+        self.spectrum = sum(t.descriptor.n_spectrum for t in kernel.terms)
+        self.features = sum(t.descriptor.n_features for t in kernel.terms)
+        if model.features == "auto" and self.features == self.spectrum:
+            self.features = round(KEPT * self.spectrum)
+        elif isinstance(model.features, int):
+            self.features = sum(min(model.features, t.descriptor.n_spectrum) for t in kernel.terms)
+        kinds = np.concatenate([f.structure.numbers for f in frames])
+        shares = np.unique(kinds, return_counts=True)[1] / len(kinds)
+        # Pairs of environments that see each other: those of one species, unless species are coupled.
+        self.alike = 1.0 if kernel.similarity is not None else float(np.sum(shares**2))
+        self.projects = self.features < self.spectrum
+
+    def sparse(self, m: int) -> tuple[float, float]:
+        """With `m` inducing environments."""
+        jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
+        each = self.features * (self.alike * m + self.spectrum * self.projects)
+        flops = 2.0 * self.atoms * jacobian * each + 3.0 * self.n * m**2 + 10.0 * m**3
+        batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)
+        vectors = min(self.atoms, 20000) * self.features
+        return 8.0 * (2.0 * batch + 12.0 * m**2 + vectors) + 3e8, flops
+
+    def refinement(self, m: int) -> tuple[float, float]:
+        """After a sparse fit with `m` inducing environments."""
+        pairs = 3.0 * self.atoms * self.neighbours * self.features
+        product = 8.0 * self.features * self.alike * self.atoms**2 + 4.0 * pairs + 4.0 * self.n * m
+        memory = 8.0 * (1.2 * pairs + self.n * m + 6.0 * self.atoms * self.features + 8.0 * m**2) + 3e8
+        return memory, PRODUCTS * product
 
 
 def _mean_neighbours(frames: Sequence[Frame], reach: float) -> float:

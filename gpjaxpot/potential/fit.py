@@ -4,6 +4,7 @@ import hashlib
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,21 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.gp.noise import OBSERVABLES, Noise, as_groups
 from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
-from gpjaxpot.potential.budget import plan
+from gpjaxpot.potential.budget import Estimate, plan
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
+from gpjaxpot.potential.compression import compress
 from gpjaxpot.potential.exact_fit import condition, dense_covariance
-from gpjaxpot.potential.growth import checkpoints, grow
-from gpjaxpot.potential.hyper import check_free, exact_mixture, single, sparse_mixture
+from gpjaxpot.potential.growth import Grown, checkpoints, grow
+from gpjaxpot.potential.hyper import Solved, check_free, exact_mixture, single, sparse_mixture
 from gpjaxpot.potential.kernel_spec import to_spec
 from gpjaxpot.potential.learned_kernel import learn_kernel
 from gpjaxpot.potential.levels import VARIANCE, Levels
 from gpjaxpot.potential.potential import Potential, _need_float64
+from gpjaxpot.potential.refinement import Refined, refine
 from gpjaxpot.potential.settings import NoiseSettings, Settings
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations, collect
-from gpjaxpot.structures.batch import neighbourhood
+from gpjaxpot.structures.batch import Neighbourhood, neighbourhood
 from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference, fit_reference
@@ -91,13 +94,15 @@ def fit(
         )
     else:
         found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
-        assembled, levels, why = grow(kernel, found, data, estimate, settings, start, free, report, checkpoint)
-        if why:
-            choices.append(Choice("model.n_inducing", len(assembled.inducing), why))
+        kernel, compressed = _compressed(kernel, found, settings, report)
+        choices += compressed
+        grown = grow(kernel, found, data, estimate, settings, start, free, report, checkpoint)
+        if grown.reason:
+            choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))
         solved = (
-            sparse_mixture(assembled, start, free, levels, settings, report)
+            sparse_mixture(grown.assembled, start, free, grown.levels, settings, report)
             if hyper
-            else single(assembled.condition(levels.values), levels)
+            else _sparse(grown, free, estimate, settings, report)
         )
     model, levels = solved.model, solved.levels
     choices += solved.choices
@@ -113,6 +118,39 @@ def fit(
         for path in checkpoints(checkpoint):
             path.unlink(missing_ok=True)
     return Potential(final, model, model.centres(final), reference, learned, record)
+
+
+def _compressed(
+    kernel: EnergyKernel, found: Sequence[Neighbourhood], settings: Settings, report: Callback
+) -> tuple[EnergyKernel, list[Choice]]:
+    """The kernel on as many components of its vectors as the settings want."""
+    wanted = settings.model.features
+    if wanted == "all":
+        return kernel, []
+    made = compress(kernel, found, None if wanted == "auto" else int(wanted), settings.train.seed, report)
+    if made is None:
+        why = "few as they are, or nearly all needed, or the kernel is no function of p·q"
+        return kernel, [Choice("model.features", "all", why)]
+    whole = max(t.descriptor.n_spectrum for t in kernel.terms)
+    why = f"of {whole}; this leaves out {made.dropped:.1g} of a vector's length (rms), {made.worst:.1g} at worst"
+    return made.kernel, [Choice("model.features", made.kept, why)]
+
+
+def _sparse(
+    grown: Grown, free: tuple[str, ...], estimate: Estimate, settings: Settings, report: Callback
+) -> Solved:
+    """The sparse model, its mean refined where that is wanted."""
+    asked = settings.model.refine
+    refined = Refined(None, grown.levels, estimate.refine)
+    if settings.train.objective == "evidence" and asked == "auto":
+        refined = replace(refined, reason="levels are those of the sparse model's evidence")
+    elif asked is True or (asked == "auto" and not estimate.refine):
+        refined = refine(grown.assembled, grown.levels, free, grown.kept, asked is True, report)
+    model = refined.model
+    if model is None:
+        model = grown.assembled.condition(grown.levels.values)
+    made = single(model, refined.levels)
+    return replace(made, choices=(refined.choice,) if asked == "auto" else ())
 
 
 def _suspects(frames: Sequence[Frame], misfits: dict[int, float]) -> list[dict[str, Any]]:
@@ -247,8 +285,10 @@ def _record(
     resolved = settings.model_dump(mode="json")
     # A posterior of levels is found again from levels that are auto.
     levels = {"kernel.variance"} | {f"noise.{part}{n}" for n in OBSERVABLES for part in ("", "aleatoric_")}
+    # The same components are found again; given as a number, all species would have as many.
+    again = {"model.features"} | (set() if settings.hyper.method == "none" else levels)
     for choice in choices:
-        if settings.hyper.method == "none" or choice.key not in levels:
+        if choice.key not in again:
             _resolve(resolved, choice)
     counts = {
         name: int(sum(np.sum(o.kind == k) for o in data)) for k, name in enumerate(OBSERVABLES)

@@ -1,6 +1,7 @@
 """The number of inducing environments: as many as still make predictions better."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from gpjaxpot.gp.left_out import WEIGHTS
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.budget import Estimate
-from gpjaxpot.potential.held_out import choose, prior_variances
+from gpjaxpot.potential.held_out import Kept, choose, prior_variances
 from gpjaxpot.potential.levels import Levels
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing
@@ -19,6 +20,18 @@ from gpjaxpot.structures.batch import Neighbourhood
 Callback = Callable[[str, int, int], None]
 # Twice as many inducing environments must lower the errors of structures left out by this share.
 LEAST_GAIN = 0.02
+
+
+@dataclass(frozen=True)
+class Grown:
+    """All observations folded together for the number of inducing environments that was found, and their levels."""
+
+    assembled: Assembled
+    levels: Levels
+    reason: str
+    """Why there are no more of them; "" for a number that was given."""
+    kept: Callable[[], Kept]
+    """Makes what structures are left out with."""
 
 
 def grow(
@@ -31,11 +44,11 @@ def grow(
     free: tuple[str, ...],
     callback: Callback,
     checkpoint: Path | None = None,
-) -> tuple[Assembled, Levels, str]:
+) -> Grown:
     """Assemble with twice the inducing environments, again and again, until that gains too little.
 
     The gain of the last doubling is that over every other of its environments.  Stops at what `estimate` allows, or
-    at once where the number is given.  Returns also why it stopped, "" for a number that was given.
+    at once where the number is given.
     """
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
@@ -51,14 +64,15 @@ def grow(
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, warm)
         if asked != "auto":
             fewer = len(inducing) < int(asked)
-            return assembled, levels, f"{asked} asked for, but no more are distinct" * fewer
+            return Grown(assembled, levels, f"{asked} asked for, but no more are distinct" * fewer, kept)
         if len(inducing) < count:
-            return assembled, levels, "all distinct environments"
+            return Grown(assembled, levels, "all distinct environments", kept)
         if most < 1.5 * count:
-            return assembled, levels, "as many as time, memory and data allow"
+            return Grown(assembled, levels, "as many as time, memory and data allow", kept)
         gain = assembled.gain(levels.values, kept()) / sum(WEIGHTS)
         if not gain > LEAST_GAIN:
-            return assembled, levels, f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} % only"
+            why = f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} % only"
+            return Grown(assembled, levels, why, kept)
         count = min(most, 2 * count)
         start, warm = start | levels.values, True
 

@@ -42,7 +42,10 @@ class Kept:
     def few(self) -> "Kept":
         """The first of them, as many as a search can afford."""
         work = sum(o.size for o in self.rows) / max(1, len(self.rows)) * self.rows[0].shape[1] if self.rows else 1.0
-        count = max(LEAST_SEARCHED, int(WORK_PER_SCORE / max(work, 1.0)))
+        return self.some(max(LEAST_SEARCHED, int(WORK_PER_SCORE / max(work, 1.0))))
+
+    def some(self, count: int) -> "Kept":
+        """The first `count` of them."""
         return Kept(self.data[:count], self.rows[:count], self.variances[:count])
 
     def held(

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.errors import InputError
 from gpjaxpot.kernels import (
@@ -21,7 +22,7 @@ from gpjaxpot.kernels import (
 
 
 def to_spec(kernel: EnergyKernel) -> dict[str, Any]:
-    """Describe a kernel with its descriptors in JSON's types.
+    """Describe a kernel with its descriptors in JSON's types; of projections only how many components they keep.
 
     Raises:
         InputError: for a function of the user's own, which a file without code cannot hold.
@@ -37,11 +38,13 @@ def to_spec(kernel: EnergyKernel) -> dict[str, Any]:
     }
 
 
-def from_spec(spec: dict[str, Any]) -> EnergyKernel:
-    """Make the kernel that `to_spec` described."""
+def from_spec(spec: dict[str, Any], projections: dict[int, AnyArray] | None = None) -> EnergyKernel:
+    """Make the kernel that `to_spec` described, with the projections of its descriptors, by their places."""
     species = tuple(spec["species"])
+    given = {} if projections is None else projections
     terms = tuple(
-        Term(_descriptor(t["descriptor"], species), _kernel(t["kernel"])) for t in spec["terms"]
+        Term(_descriptor(t["descriptor"], species, given.get(i)), _kernel(t["kernel"]))
+        for i, t in enumerate(spec["terms"])
     )
     similarity = spec["similarity"]
     return EnergyKernel(terms, None if similarity is None else jnp.asarray(similarity))
@@ -59,14 +62,18 @@ def _descriptor_spec(soap: SOAP) -> dict[str, Any]:
         "radial_scale": None if scale is None else float(scale),
         "radial_exponent": float(soap.radial_exponent),
         "dscribe": soap.dscribe,
+        **({} if soap.projection is None else {"features": soap.n_features}),
     }
 
 
-def _descriptor(spec: dict[str, Any], species: tuple[int, ...]) -> SOAP:
+def _descriptor(spec: dict[str, Any], species: tuple[int, ...], projection: AnyArray | None) -> SOAP:
     settings = dict(spec)
+    kept = settings.pop("features", None)
+    if kept != (None if projection is None else projection.shape[2]):
+        raise InputError(f"the projection of a descriptor on {kept} components is missing or has another shape")
     if settings.pop("type") != "soap":
         raise InputError(f"unknown descriptor {spec['type']!r}: the model is of a newer version")
-    return SOAP(**settings, species=species)
+    return SOAP(**settings, species=species, projection=projection)
 
 
 def _kernel_spec(kernel: AbstractKernel) -> dict[str, Any]:

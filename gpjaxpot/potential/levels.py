@@ -66,14 +66,14 @@ def learn(
         warm: whether `start` was learned before, in a model much like this one.
     """
     if not free:
-        return Levels(start, _noise(start), "given")
+        return Levels(start, noise_of(start), "given")
 
     def report(done: int, total: int) -> None:
         callback("levels", done, total)
 
     if objective == "evidence":
         found = start | _search(lambda x: evidence(logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
-        return Levels(found, _noise(found), "highest evidence")
+        return Levels(found, noise_of(found), "highest evidence")
     found, by_evidence = start, free
     if not warm:
         tied = "energy" in free and "forces" in start
@@ -86,7 +86,8 @@ def learn(
         )
         if len(places) < LEAST_STRUCTURES:
             found = found | ({"energy": ENERGY_LENGTH * found["forces"]} if tied else {})
-            return Levels(found, _noise(found), f"highest evidence: {len(places)} structures are too few to leave out")
+            why = f"highest evidence: {len(places)} structures are too few to leave out"
+            return Levels(found, noise_of(found), why)
     everything = set(free) == set(start)
     # Predictions depend on ratios alone: one level may stay.
     ratios = tuple(n for n in free if not (everything and n == VARIANCE))
@@ -99,16 +100,17 @@ def learn(
         )
     reason = "predicts structures left out best"
     if not everything:
-        return Levels(found, _noise(found), reason)
+        return Levels(found, noise_of(found), reason)
     left = leave_out(True)(logs(found))
     scale, reported = calibrate(left, kinds)
     scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in found.items()}
-    noise = _noise(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
+    noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
     far = misfits(left, scale, reported)
     return Levels(scaled, noise, reason, {int(i): float(z) for i, z in zip(places, far, strict=True)})
 
 
-def _noise(levels: dict[str, float]) -> dict[str, float]:
+def noise_of(levels: dict[str, float]) -> dict[str, float]:
+    """The levels of the observables alone."""
     return {n: v for n, v in levels.items() if n != VARIANCE}
 
 

@@ -20,13 +20,15 @@ from gpjaxpot.linalg.cholesky import Cholesky
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.kernel_spec import from_spec
 from gpjaxpot.potential.potential import Potential
+from gpjaxpot.potential.predictor import Centres
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.structures.files import atomic_write
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
-# Format 2 has several posteriors mixed, which a reader of format 1 would take for one; all else is written as format 1.
-FORMAT = 2
+# Format 2 has several posteriors mixed, which a reader of format 1 would take for one; format 3 has projected
+# descriptors or a refined mean.  A model is written in the lowest format that can hold it.
+FORMAT = 3
 MAGIC = "gpjaxpot"
 # Arrays of a posterior, in the order of its fields.
 SPARSE = ("weights", "whitening", "factor", "log_marginal_likelihood")
@@ -54,10 +56,11 @@ def save(potential: Potential, path: str | Path) -> None:
         name: np.asarray(a, order="C") for name, a in _arrays(potential.model).items()
     }
     arrays["centres.values"] = np.asarray(potential.centres.values)
+    arrays |= _beyond(potential)
     noise = potential.noise
     header = {
         "magic": MAGIC,
-        "format": FORMAT if isinstance(potential.model.posterior, Mixture) else 1,
+        "format": 3 if _beyond(potential) else 2 if isinstance(potential.model.posterior, Mixture) else 1,
         "record": record,
         "noise": {
             "energy_exponent": noise.energy_exponent,
@@ -103,6 +106,22 @@ def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
         "counts": np.array([len(p) for p in model.places]),
         "places": np.concatenate(model.places),
     } | _posterior(model.posterior)
+
+
+def _beyond(potential: Potential) -> dict[str, np.ndarray]:
+    """Arrays that only the newest format knows: projections of descriptors, and a refined mean."""
+    out = {
+        f"projection.{i}": np.asarray(t.descriptor.projection, order="C")
+        for i, t in enumerate(potential.kernel.terms)
+        if t.descriptor.projection is not None
+    }
+    mean = potential.centres
+    if isinstance(potential.model, SparseModel) and potential.model.refined is not None:
+        out["refined.species"] = np.asarray(mean.species)
+        for i, (features, gradients) in enumerate(zip(mean.features, mean.gradients or (), strict=True)):
+            out[f"refined.features.{i}"] = np.asarray(features, order="C")
+            out[f"refined.gradients.{i}"] = np.asarray(gradients, order="C")
+    return out
 
 
 def _posterior(posterior: SparsePosterior | ExactPosterior | Mixture) -> dict[str, Any]:
@@ -154,7 +173,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potential:
     record = header["record"]
-    kernel = from_spec(record["kernel"])
+    terms = range(len(record["kernel"]["terms"]))
+    projections = {i: arrays[f"projection.{i}"] for i in terms if f"projection.{i}" in arrays}
+    kernel = from_spec(record["kernel"], projections)
     if record["method"] == "sparse":
         model: SparseModel | ExactModel = _sparse(arrays, len(kernel.terms))
     else:
@@ -179,7 +200,15 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
 def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:
     features = tuple(jnp.asarray(arrays[f"features.{i}"]) for i in range(n_terms))
     posterior = _mixture(arrays) or SparsePosterior(*(jnp.asarray(arrays[n]) for n in SPARSE))
-    return SparseModel(Environments(features, jnp.asarray(arrays["species"])), posterior)
+    refined = None
+    if "refined.species" in arrays:
+        mean, gradients = (
+            tuple(jnp.asarray(arrays[f"refined.{part}.{i}"]) for i in range(n_terms))
+            for part in ("features", "gradients")
+        )
+        values = jnp.asarray(arrays["centres.values"])
+        refined = Centres(mean, jnp.asarray(arrays["refined.species"]), values, gradients)
+    return SparseModel(Environments(features, jnp.asarray(arrays["species"])), posterior, refined)
 
 
 def _exact(arrays: dict[str, np.ndarray]) -> ExactModel:

@@ -85,6 +85,12 @@ class ModelSettings(_Part):
     selection: Literal["leverage", "cur", "farthest"] = Field(
         "leverage", description="how they are chosen: leverage, cur or farthest"
     )
+    features: Auto | Literal["all"] | Count = Field(
+        "auto", description="components kept of each SOAP vector; auto: as few as lose little, all, or a number"
+    )
+    refine: Auto | bool = Field(
+        "auto", description="solve for the mean of the exact posterior after a sparse fit; auto: if it predicts better"
+    )
     memory: Auto | float = Field("auto", description="GB that a fit may use; auto: half of what is free")
     time: float = Field(900.0, gt=0, description="seconds that a fit may take")
 

@@ -12,7 +12,9 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
 from gpjaxpot.gp.inducing import select
@@ -238,16 +240,20 @@ def _fold(factors: dict[str, StreamedQR], rows: np.ndarray, data: Observations) 
     if not len(data):
         return
     chosen = np.concatenate([rows[data.places], data.targets[:, None]], 1) / data.sigma[:, None]
-    for kind, name in enumerate(OBSERVABLES):
-        factors[name].add(chosen[(data.kind == kind) & ~data.known])
-    factors[FIXED].add(chosen[data.known])
+    for name, factor in factors.items():
+        factor.add(chosen[under(data, name)])
+
+
+def under(data: Observations, name: str) -> Bool[AnyArray, " data"]:
+    """Which observations are under a level; those whose σ is known are `FIXED`."""
+    return data.known if name == FIXED else ~data.known & (data.kind == OBSERVABLES.index(name))
 
 
 def _counts(data: Sequence[Observations], name: str) -> tuple[int, float]:
     """Number of observations under a level, and the sum of the logarithms of their variances."""
     count, log_noise = 0, 0.0
     for o in data:
-        used = o.known if name == FIXED else ~o.known & (o.kind == OBSERVABLES.index(name))
+        used = under(o, name)
         count += int(np.sum(used))
         log_noise += 2.0 * float(np.sum(np.log(o.sigma[used])))
     return count, log_noise

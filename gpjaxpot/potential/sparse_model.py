@@ -16,19 +16,35 @@ from gpjaxpot.structures.batch import Batch
 
 
 class SparseModel(eqx.Module):
-    """Inducing environments and the posterior of the function there."""
+    """Inducing environments and the posterior of the function there.
+
+    With `refined` the mean is another one, that of the exact posterior; spreads are those of the sparse one.
+    """
 
     inducing: Environments
     posterior: SparsePosterior | Mixture
+    refined: Centres | None = None
 
     def centres(self, kernel: EnergyKernel) -> Centres:
-        """Inducing environments with the posterior mean weights."""
+        """What the mean is made of: inducing environments with their weights, or the refined mean."""
         del kernel
+        if self.refined is not None:
+            return self.refined
         return self.with_weights(self.posterior.weights)
 
     def with_weights(self, weights: Float[AnyArray, " inducing"]) -> Centres:
-        """Inducing environments with other weights, such as a draw from the posterior."""
-        return Centres(self.inducing.features, self.inducing.species, weights)
+        """Centres with other weights, such as a draw's: as far from the mean as `weights` are from the posterior's."""
+        q = self.inducing
+        if self.refined is None:
+            return Centres(q.features, q.species, weights)
+        mean = self.refined
+        still = tuple(jnp.zeros_like(f) for f in q.features)
+        return Centres(
+            tuple(jnp.concatenate(f, axis=1) for f in zip(mean.features, q.features, strict=True)),
+            jnp.concatenate([mean.species, q.species]),
+            jnp.concatenate([mean.values, weights - self.posterior.weights]),
+            tuple(jnp.concatenate(g, axis=1) for g in zip(mean.gradients or (), still, strict=True)),
+        )
 
     def cross(self, kernel: EnergyKernel, batch: Batch, staged: Stage | None = None) -> Cross:
         """Prior covariances of everything in a one-structure batch with the inducing variables."""

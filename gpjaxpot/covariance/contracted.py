@@ -1,0 +1,172 @@
+r"""Products of the covariance of many structures' observables with a vector, without making the covariance.
+
+A vector α of one number for each observable is folded into the environments first: values a and gradients v, moved by
+what the derivatives of the descriptor say.  Then environments act on environments,
+
+    $e_i = \sum_j κ(t_{ij}) a_j + κ'(t_{ij}) p_i \cdot v_j$,
+    $g_i = \partial e_i / \partial p_i = \sum_j [κ' a_j + κ'' p_i \cdot v_j] p_j + κ' v_j$,   $t_{ij} = p_i \cdot p_j$,
+
+four matrix products of the environments with each other, and e and g are unfolded into observables as α was folded.
+The cost for each structure is that of a prediction with all others; nothing of the size of the covariance is kept.
+Source: the chain rule; the idea for forces alone is in Chmiela et al., Nat. Commun. 9, 3887 (2018), SI.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.covariance.features import Environments, Stage
+from gpjaxpot.covariance.linearised import profile_derivatives
+from gpjaxpot.covariance.pair_sums import PairSums
+from gpjaxpot.kernels.abstract import AbstractKernel
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.structures.batch import Batch
+
+# Pairs of environments that are taken at once: few enough to stay near the processor.
+BLOCK = 1_500_000
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A batch's environments: where they begin among all, and how displacements move them."""
+
+    first: int
+    moved: Int[np.ndarray, " sums"]
+    """Place in α of each row of the sums; the length of α where nothing was observed."""
+    sums: PairSums
+    edges: Int[np.ndarray, " atoms_and_one"]
+    """Where the rows of each environment begin."""
+    moves: tuple[Float[np.ndarray, "pairs_x _"], ...]
+
+
+@dataclass
+class Contracted:
+    """The structures that a covariance is between, as `add` was given them; `product` multiplies by it."""
+
+    kernel: EnergyKernel
+    n_data: int
+    parts: list[_Part] = field(default_factory=list)
+    _features: list[list[np.ndarray]] = field(default_factory=list)
+    _species: list[np.ndarray] = field(default_factory=list)
+    _energy: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, batch: Batch, staged: Stage, sizes: Sequence[int], places: Sequence[Int[np.ndarray, "_"]]) -> None:
+        """Take in a batch of structures of `sizes` atoms.
+
+        `places` say for each structure where in α each of its [E | F (atom, xyz) | σ] is, `n_data` where it is not.
+        """
+        n, n_structures = batch.n_atoms, batch.n_structures
+        total = sum(sizes)
+        sums = PairSums.of(batch, np.arange(total))
+        moved = np.full(3 * n + 6 * n_structures, self.n_data)
+        energy = np.empty(total, np.int64)
+        first = 0
+        for k, (size, own) in enumerate(zip(sizes, places, strict=True)):
+            energy[first : first + size] = own[0]
+            for x in range(3):
+                moved[x * n + first : x * n + first + size] = own[1 + x : 1 + 3 * size : 3]
+            moved[3 * n + k :: n_structures] = own[1 + 3 * size :]
+            first += size
+        edges = np.searchsorted(sums.centre, np.arange(total + 1)) * 3
+        begin = sum(len(s) for s in self._species)
+        self.parts.append(_Part(begin, moved, sums, edges, tuple(sums.moves(m) for m in staged.moves)))
+        self._features.append([np.ascontiguousarray(np.asarray(f)[:, :total].T) for f in staged.features])
+        self._species.append(np.asarray(batch.species)[:total])
+        self._energy.append(energy)
+
+    @property
+    def features(self) -> list[Float[np.ndarray, "environments _"]]:
+        """Vectors of all environments under each term, as rows."""
+        if len(self._features) > 1:
+            self._features = [[np.concatenate(f) for f in zip(*self._features, strict=True)]]
+        return self._features[0]
+
+    @property
+    def species(self) -> Int[np.ndarray, " environments"]:
+        """Species indices of all environments."""
+        return np.concatenate(self._species)
+
+    def fold(
+        self, alpha: Float[np.ndarray, " data"]
+    ) -> tuple[Float[np.ndarray, " environments"], list[Float[np.ndarray, "environments _"]]]:
+        """Values and gradients that α leaves on the environments."""
+        padded = np.append(alpha, 0.0)
+        values = padded[np.concatenate(self._energy)]
+        gradients = [np.zeros(f.shape) for f in self.features]
+        for part in self.parts:
+            along = part.sums.adds.T @ padded[part.moved]
+            for total, moves in zip(gradients, part.moves, strict=True):
+                for k, (a, b) in enumerate(zip(part.edges[:-1], part.edges[1:], strict=True)):
+                    np.dot(along[a:b], moves[a:b], out=total[part.first + k])
+        return values, gradients
+
+    def unfold(
+        self, energies: Float[np.ndarray, " environments"], slopes: Sequence[Float[np.ndarray, "environments _"]]
+    ) -> Float[np.ndarray, " data"]:
+        """The transpose of `fold`: observables from energies of environments and their slopes by the features."""
+        out = np.zeros(self.n_data + 1)
+        np.add.at(out, np.concatenate(self._energy), energies)
+        for part in self.parts:
+            along = np.zeros(part.sums.adds.shape[1])
+            for slope, moves in zip(slopes, part.moves, strict=True):
+                for k, (a, b) in enumerate(zip(part.edges[:-1], part.edges[1:], strict=True)):
+                    along[a:b] += moves[a:b] @ slope[part.first + k]
+            out[part.moved] += part.sums.adds @ along
+        return out[:-1]
+
+    def product(self, alpha: Float[np.ndarray, " data"]) -> Float[np.ndarray, " data"]:
+        """The prior covariance of all observables times α."""
+        values, gradients = self.fold(alpha)
+        energies = np.zeros(len(values))
+        slopes = [np.zeros(f.shape) for f in self.features]
+        species = self.species
+        # Unlike species do not see each other, unless a similarity couples them.
+        groups = [np.flatnonzero(species == s) for s in np.unique(species)]
+        if self.kernel.similarity is not None:
+            groups = [np.arange(len(species))]
+        for own in groups:
+            rows = min(len(own), max(1, BLOCK // len(own)))
+            weight = jnp.asarray(values[own])
+            for term, p, v, slope in zip(self.kernel.terms, self.features, gradients, slopes, strict=True):
+                # A projection leaves some species fewer features, and zeros for the rest.
+                used = np.flatnonzero(np.any(p[own] != 0.0, axis=0))
+                all_p, all_v = np.ascontiguousarray(p[own][:, used]), np.ascontiguousarray(v[own][:, used])
+                mine = np.zeros(all_p.shape)
+                for start in range(0, len(own), rows):
+                    # The last block reaches back, so that all have one shape.
+                    first = min(start, len(own) - rows)
+                    block = own[first : first + rows]
+                    coupling = None
+                    if self.kernel.similarity is not None:
+                        coupling = self.kernel.coupling(jnp.asarray(species[block]), jnp.asarray(species[own]))
+                    here = all_p[first : first + rows]
+                    energy, by_p, by_v = _weights(term.kernel, coupling, here @ all_p.T, here @ all_v.T, weight)
+                    done = start - first
+                    energies[block[done:]] += np.asarray(energy)[done:]
+                    mine[start : first + rows] = (np.asarray(by_p) @ all_p + np.asarray(by_v) @ all_v)[done:]
+                slope[np.ix_(own, used)] += mine
+        return self.unfold(energies, slopes)
+
+    def environments(self) -> Environments:
+        """All environments, as columns."""
+        return Environments(tuple(jnp.asarray(f.T) for f in self.features), jnp.asarray(self.species, jnp.int32))
+
+
+@eqx.filter_jit
+def _weights(
+    kernel: AbstractKernel,
+    coupling: Float[Array, "rows environments"] | None,
+    t: Float[AnyArray, "rows environments"],
+    along: Float[AnyArray, "rows environments"],
+    values: Float[Array, " environments"],
+) -> tuple[Float[Array, " rows"], Float[Array, "rows environments"], Float[Array, "rows environments"]]:
+    """Energy of each row's environment, and what its slope has of every p_j and of every v_j."""
+    k0, k1, k2 = profile_derivatives(kernel, t)
+    if coupling is not None:
+        k0, k1, k2 = coupling * k0, coupling * k1, coupling * k2
+    return k0 @ values + jnp.sum(k1 * along, axis=1), k1 * values + k2 * along, k1

@@ -1,0 +1,80 @@
+"""Conjugate gradients on (1 + K) x = b, where only products with K are to be had."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse.linalg
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The inverse of 1 + B Bᵀ with B = diag(d) R, by the matrix inversion lemma.
+
+    It is a preconditioner where K is nearly B Bᵀ.
+    Source: Rasmussen & Williams (2006), eq. A.9; as a preconditioner Cutajar et al., Proc. Mach. Learn. Res. 48 (2016).
+    """
+
+    rows: Float[np.ndarray, "data rank"]
+    diagonal: Float[np.ndarray, " data"]
+    lower: Float[np.ndarray, "rank rank"]
+    """Cholesky factor of 1 + Bᵀ B."""
+
+    def solve(self, right: Float[np.ndarray, " data"]) -> Float[np.ndarray, " data"]:
+        """(1 + B Bᵀ)⁻¹ times a vector."""
+        inner = scipy.linalg.cho_solve((self.lower, True), self.rows.T @ (self.diagonal * right))
+        return right - self.diagonal * (self.rows @ inner)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What conjugate gradients found."""
+
+    values: Float[np.ndarray, " data"]
+    iterations: int
+    residual: float
+    """Length of b − (1 + K) x."""
+    converged: bool
+
+
+def conjugate_gradients(
+    product: Callable[[np.ndarray], np.ndarray],
+    right: Float[np.ndarray, " data"],
+    precondition: Callable[[np.ndarray], np.ndarray],
+    start: Float[np.ndarray, " data"] | None,
+    tolerance: float,
+    most: int,
+    callback: Callable[[int, int], None],
+) -> Solution:
+    """Solve (1 + K) x = `right` until the length of the residual is below `tolerance`.
+
+    Args:
+        product: multiplies by K.
+        right: in units of the noise, so that a residual far below 1 changes nothing that the data could tell.
+        precondition: an approximate inverse of 1 + K, symmetric and positive.
+        start: a first guess; None for zero.
+        tolerance: on the residual's length.
+        most: iterations, at the most.
+        callback: told iterations done and `most`.
+    """
+    size = len(right)
+    done = 0
+
+    def step(_: np.ndarray) -> None:
+        nonlocal done
+        done += 1
+        callback(done, most)
+
+    values, left = scipy.sparse.linalg.cg(
+        scipy.sparse.linalg.LinearOperator((size, size), matvec=lambda v: v + product(v), dtype=np.float64),
+        right,
+        x0=start,
+        rtol=0.0,
+        atol=tolerance,
+        maxiter=most,
+        M=scipy.sparse.linalg.LinearOperator((size, size), matvec=precondition, dtype=np.float64),
+        callback=step,
+    )
+    return Solution(values, done, float(np.linalg.norm(right - values - product(values))), left == 0)

@@ -1,0 +1,275 @@
+"""The mean of the exact posterior, solved for by conjugate gradients with a sparse posterior as preconditioner.
+
+A sparse mean is a sum of as many functions as there are inducing environments; the exact one has a function for each
+label, and predicts molecules with a third of the error.  Spreads stay those of the sparse posterior, scaled by what
+structures left out tell of the refined mean.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from gpjaxpot.covariance.contracted import Contracted
+from gpjaxpot.covariance.features import stage
+from gpjaxpot.covariance.rows import as_numpy, inducing_rows
+from gpjaxpot.errors import InputError
+from gpjaxpot.gp.conjugate_gradients import LowRank, Solution, conjugate_gradients
+from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, calibrate, misfits, sparse_left_out
+from gpjaxpot.gp.noise import OBSERVABLES
+from gpjaxpot.potential.batching import batches, collated
+from gpjaxpot.potential.choices import Choice
+from gpjaxpot.potential.held_out import Kept
+from gpjaxpot.potential.levels import VARIANCE, Levels, logs, noise_of
+from gpjaxpot.potential.predictor import Centres
+from gpjaxpot.potential.sparse_fit import FIXED, Assembled, under
+from gpjaxpot.potential.sparse_model import SparseModel
+
+Callback = Callable[[str, int, int], None]
+# Of all structures this share is left out to judge by, at most as many as the sparse levels were learned on.
+LEFT_OUT = 8
+LEAST_STRUCTURES = 5
+# Residuals, in units of the noise, at which a comparison and the final solution end: root mean squares, were all of it
+# in the kind of labels that has the fewest (energies, which forces outnumber by hundreds); iterations at the most.
+ROUGH = 0.3
+FINE = 0.1
+COMPARED = 80
+ITERATIONS = 200
+# Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
+# while the next solution, which takes twice the iterations, can be compared.
+LEAST_GAIN = 0.02
+HALVINGS = 3
+
+
+@dataclass(frozen=True)
+class Refined:
+    """A sparse model with the refined mean, its levels, and what to say of it; no model where none is better."""
+
+    model: SparseModel | None
+    levels: Levels
+    reason: str
+    iterations: int = 0
+    residual: float = 0.0
+
+    @property
+    def choice(self) -> Choice:
+        """Whether it was taken, and why."""
+        return Choice("model.refine", self.model is not None, self.reason)
+
+
+def refine(
+    assembled: Assembled,
+    levels: Levels,
+    free: tuple[str, ...],
+    kept: Callable[[], Kept],
+    asked: bool,
+    callback: Callback,
+) -> Refined:
+    """Solve for the exact mean at `levels`, or at less noise if all levels are free and that predicts better.
+
+    Args:
+        assembled: the sparse model's data.
+        levels: what was learned for the sparse model.
+        free: levels that may still be changed.
+        kept: structures to leave out, with the sparse model's covariances.
+        asked: whether to refine whatever the structures left out say.
+        callback: progress.
+
+    Raises:
+        InputError: for a kernel that is no function of the product of two vectors.
+    """
+    if not all(t.kernel.cosine for t in assembled.kernel.terms):
+        raise InputError("model.refine wants a kernel that is a function of p·q, such as dot_power: set it to false")
+    system = _System.make(assembled, callback)
+    start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
+    places = [i for i in assembled.kept if len(assembled.data[i])][: len(assembled.data) // LEFT_OUT]
+    judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
+    if judged:
+        best = _judge(system, assembled, start, places, kept(), asked, callback)
+        if isinstance(best, str):
+            return Refined(None, levels, best)
+        levels, reason = best
+    elif asked:
+        reason = "asked for"
+    else:
+        return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
+    solution = system.solve(levels.values, None, None, FINE, ITERATIONS, callback)
+    if not solution.converged:
+        share = solution.residual / np.sqrt(len(solution.values))
+        reason += f"; {solution.iterations} iterations left a residual of {share:.2g} of the noise"
+    centres = system.centres(levels.values, solution.values)
+    model = eqx.tree_at(
+        lambda m: m.refined, assembled.condition(levels.values), centres, is_leaf=lambda x: x is None
+    )
+    return Refined(model, levels, reason, solution.iterations, solution.residual)
+
+
+def _judge(
+    system: "_System",
+    assembled: Assembled,
+    start: dict[str, float],
+    places: list[int],
+    kept: Kept,
+    asked: bool,
+    callback: Callback,
+) -> tuple[Levels, str] | str:
+    """Levels by which structures left out are predicted best, and why; or why the sparse mean is as good."""
+    kinds, total = len(OBSERVABLES), sum(WEIGHTS)
+    held = kept.some(len(places)).held(assembled.whitening)
+    sparse = sparse_left_out(logs(start), assembled.parts, held, OBSERVABLES)
+    best, before, guess = None, float(accuracy(sparse, kinds)), None
+    for halving in range(HALVINGS + 1):
+        levels = {n: v if n == VARIANCE else v / 2**halving for n, v in start.items()}
+        solution = system.solve(levels, places, guess, ROUGH, COMPARED, callback)
+        guess = solution.values * 0.5
+        errors = system.errors(levels, places, solution.values, held.kind.shape)
+        by_sparse = sparse_left_out(logs(levels), assembled.parts, held, OBSERVABLES)
+        left = LeftOut(jnp.asarray(errors), by_sparse.epistemic, by_sparse.unit, by_sparse.kind)
+        score = float(accuracy(left, kinds))
+        if not solution.converged or (best is not None and score - best[0] < LEAST_GAIN * total):
+            break
+        best = score, levels, left
+        if 2 * solution.iterations > COMPARED:
+            break
+    if best is None:
+        return f"{COMPARED} iterations did not bring the residual below the noise"
+    score, levels, left = best
+    gain = float(np.expm1((score - before) / total))
+    if gain < LEAST_GAIN and not asked:
+        return f"errors of {len(places)} structures left out would change by {-100 * gain:.1f} % only"
+    scale, reported = calibrate(left, kinds)
+    scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in levels.items()}
+    noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
+    far = dict(zip(places, misfits(left, scale, reported), strict=True))
+    found = Levels(scaled, noise, "predicts structures left out best", {int(i): float(z) for i, z in far.items()})
+    return found, f"errors of {len(places)} structures left out fall by {100 * gain / (1 + gain):.0f} %"
+
+
+@dataclass
+class _System:
+    """All observations: products with their covariance, and what the sparse model makes of it.
+
+    `rows` are the covariances with the whitened inducing variables, and `grams` their second moments for each level,
+    made from these very rows: of the sparse fit's, which differ by round-off times the whitening, the preconditioner
+    would not be positive where energies are tight.
+    """
+
+    covariance: Contracted
+    rows: Float[np.ndarray, "data rank"]
+    grams: dict[str, Float[np.ndarray, "rank rank"]]
+    assembled: Assembled
+    edges: np.ndarray
+
+    @classmethod
+    def make(cls, assembled: Assembled, callback: Callback) -> "_System":
+        """Stage every structure once, and keep what a product needs."""
+        kernel, found, data = assembled.kernel, assembled.found, assembled.data
+        edges = np.cumsum([0, *(len(o) for o in data)])
+        whole = Contracted(kernel, int(edges[-1]))
+        rank = assembled.whitening.shape[1]
+        rows = np.empty((edges[-1], rank))
+        grams = {name: np.zeros((rank, rank)) for name in assembled.parts}
+        shaped = batches(found, len(kernel.species))
+        for k, (members, slots, places) in enumerate(shaped):
+            batch = collated([found[i] for i in members], len(kernel.species), slots, places)
+            staged = stage(kernel, batch)
+            sizes = [len(found[i].structure) for i in members]
+            where = []
+            for i, n in zip(members, sizes, strict=True):
+                own = np.full(1 + 3 * n + 6, whole.n_data)
+                own[data[i].places] = np.arange(edges[i], edges[i + 1])
+                where.append(own)
+            whole.add(batch, staged, sizes, where)
+            energy, forces, stress = as_numpy(inducing_rows(kernel, batch, assembled.inducing, staged))
+            first = 0
+            for place, (i, n) in enumerate(zip(members, sizes, strict=True)):
+                mine = forces[first : first + n].reshape(3 * n, -1)
+                stacked = np.concatenate([energy[place : place + 1], mine, stress[place]])
+                own = stacked[data[i].places] @ assembled.whitening
+                rows[edges[i] : edges[i + 1]] = own
+                scaled = own / data[i].sigma[:, None]
+                for name in grams:
+                    chosen = scaled[under(data[i], name)]
+                    grams[name] += chosen.T @ chosen
+                first += n
+            callback("environments", k + 1, len(shaped))
+        return cls(whole, rows, grams, assembled, edges)
+
+    @property
+    def kind(self) -> np.ndarray:
+        """Kind of every observation."""
+        return np.concatenate([o.kind for o in self.assembled.data])
+
+    def sigma(self, levels: dict[str, float]) -> Float[np.ndarray, " data"]:
+        """σ of every observation."""
+        factor = np.array([levels.get(name, 1.0) for name in OBSERVABLES])
+        return np.concatenate([o.sigma * np.where(o.known, 1.0, factor[o.kind]) for o in self.assembled.data])
+
+    def solve(
+        self,
+        levels: dict[str, float],
+        without: Sequence[int] | None,
+        start: Float[np.ndarray, " data"] | None,
+        tolerance: float,
+        most: int,
+        callback: Callback,
+    ) -> Solution:
+        """Coefficients times σ of all observations, or of all but those of the structures `without`."""
+        sigma, variance = self.sigma(levels), levels[VARIANCE]
+        mask = self._mask(without)
+        targets = np.concatenate([o.targets for o in self.assembled.data])
+        nearby = self._preconditioner(levels, sigma, mask)
+
+        def product(v: np.ndarray) -> np.ndarray:
+            return mask * (variance * self.covariance.product(mask * v / sigma) / sigma)
+
+        def precondition(r: np.ndarray) -> np.ndarray:
+            return mask * nearby(r)
+
+        guess = None if start is None else mask * start
+        fewest = min(int(np.sum(mask[self.kind == k])) for k in np.unique(self.kind))
+        return conjugate_gradients(
+            product, mask * targets / sigma, precondition, guess, tolerance * np.sqrt(max(fewest, 1)), most,
+            lambda done, total: callback("refinement", done, total),
+        )  # fmt: skip
+
+    def _preconditioner(
+        self, levels: dict[str, float], sigma: np.ndarray, mask: np.ndarray
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        """(1 + B Bᵀ)⁻¹ of the sparse model's covariance, without the observations that are masked."""
+        diagonal = np.sqrt(levels[VARIANCE]) / sigma
+        gram = np.eye(self.rows.shape[1])
+        for name, own in self.grams.items():
+            gram += own * (levels[VARIANCE] / (1.0 if name == FIXED else levels[name]) ** 2)
+        out = np.flatnonzero(mask == 0)
+        left = self.rows[out] * diagonal[out, None]
+        gram -= left.T @ left
+        return LowRank(self.rows, diagonal, scipy.linalg.cholesky(gram, lower=True, overwrite_a=True)).solve
+
+    def errors(
+        self, levels: dict[str, float], places: Sequence[int], values: np.ndarray, shape: tuple[int, ...]
+    ) -> Float[np.ndarray, "structures rows"]:
+        """Labels less predictions of the structures at `places`, which `values` were solved without."""
+        predicted = levels[VARIANCE] * self.covariance.product(values / self.sigma(levels))
+        out = np.zeros(shape)
+        for row, i in zip(out, places, strict=True):
+            row[: len(self.assembled.data[i])] = (
+                self.assembled.data[i].targets - predicted[self.edges[i] : self.edges[i + 1]]
+            )
+        return out
+
+    def centres(self, levels: dict[str, float], values: np.ndarray) -> Centres:
+        """All environments with what the data leave on them."""
+        folded, gradients = self.covariance.fold(values / self.sigma(levels))
+        here = self.covariance.environments()
+        return Centres(here.features, here.species, jnp.asarray(folded), tuple(jnp.asarray(g.T) for g in gradients))
+
+    def _mask(self, without: Sequence[int] | None) -> Float[np.ndarray, " data"]:
+        mask = np.ones(self.edges[-1])
+        for i in without or ():
+            mask[self.edges[i] : self.edges[i + 1]] = 0.0
+        return mask
