@@ -140,7 +140,9 @@ def _judge(
     score, levels, left = best
     gain = float(np.expm1((score - before) / total))
     if gain < LEAST_GAIN and not asked:
-        return f"errors of {len(places)} structures left out would change by {-100 * gain:.1f} % only"
+        change = 100 * gain / (1 + gain)
+        how = f"fall by {change:.1f} % only" if gain > 0 else f"rise by {-change:.1f} %"
+        return f"errors of {len(places)} structures left out would {how}"
     scale, reported = calibrate(left, kinds)
     scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in levels.items()}
     noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}

@@ -1,0 +1,156 @@
+"""The refined mean is that of the exact posterior; what is left out of it is predicted as by a fit without."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import gpjaxpot as gp
+from gpjaxpot.potential import refinement
+from tests.potential.conftest import labelled, settings, soap
+
+FEW = ("model.method=sparse", "model.n_inducing=6", "model.refine=true")
+GIVEN = {"kernel.variance": 1.0, "noise.energy": 0.002, "noise.forces": 0.02, "noise.stress": 0.001}
+
+
+@pytest.fixture(scope="module")
+def fine():
+    """Residuals so small that what is left are rounding errors."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(refinement, "FINE", 1e-7)
+    patch.setattr(refinement, "ROUGH", 1e-7)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def refined(frames, fine):
+    """Six inducing environments of 24, at given levels."""
+    return gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings(*FEW))
+
+
+def same_mean(a, b, frame, tolerance):
+    for name in ("energy", "forces", "stress"):
+        np.testing.assert_allclose(
+            getattr(a.predict(frame), name), getattr(b.predict(frame), name), atol=tolerance, err_msg=name
+        )
+
+
+def test_mean_is_that_of_the_exact_posterior(refined, exact, frames):
+    same_mean(refined, exact, frames[7], 1e-7)
+    plain = gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings(*FEW[:2], "model.refine=false"))
+    apart = np.abs(plain.predict(frames[7]).forces - exact.predict(frames[7]).forces).max()
+    assert apart > 1e-3  # of six environments alone it is another one
+
+
+def test_spreads_are_those_of_the_sparse_posterior(refined, frames):
+    plain = gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings(*FEW[:2], "model.refine=false"))
+    a, b = (p.predict(frames[7], uncertainty=True) for p in (refined, plain))
+    for name in ("energy_std", "forces_std", "stress_std"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-9)
+
+
+def test_forces_are_the_derivative_of_the_energy(refined, frames):
+    s, h = frames[7].structure, 1e-4
+    forces = refined.predict(frames[7]).forces
+    for atom, x in ((0, 0), (3, 2)):
+        step = np.zeros_like(s.positions)
+        step[atom, x] = h
+        moved = [gp.Structure(s.positions + sign * step, s.numbers, s.cell, s.pbc) for sign in (1, -1)]
+        ahead, behind = (refined.predict(m).energy for m in moved)
+        assert forces[atom, x] == pytest.approx(-(ahead - behind) / (2 * h), abs=2e-6)
+
+
+def test_a_model_file_keeps_the_mean_and_says_that_it_is_new(refined, frames, tmp_path):
+    from safetensors import safe_open
+
+    path = tmp_path / "model.safetensors"
+    refined.save(path)
+    with safe_open(path, framework="np") as stored:
+        assert json.loads(stored.metadata()["gpjaxpot"])["format"] == 3
+    again = gp.Potential.load(path)
+    a, b = (p.predict(frames[7], uncertainty=True) for p in (refined, again))
+    for name in ("energy", "forces", "stress", "energy_std", "forces_std"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_draws_scatter_around_the_refined_mean(refined, frames, tmp_path):
+    keys = jax.random.split(jax.random.key(0), 40)
+    drawn = np.stack([refined.sample(k).predict(frames[7]).forces for k in keys])
+    p = refined.predict(frames[7], uncertainty=True)
+    error = np.std(drawn, axis=0) / np.sqrt(len(keys))
+    assert np.all(np.abs(drawn.mean(0) - p.forces) < 5 * error + 1e-9)
+    assert np.all(np.std(drawn, axis=0) < 2.0 * p.forces_epistemic_std + 1e-9)
+    one = refined.sample(keys[0])
+    one.save(tmp_path / "draw.safetensors")
+    again = gp.Potential.load(tmp_path / "draw.safetensors")
+    np.testing.assert_array_equal(again.predict(frames[7]).forces, one.predict(frames[7]).forces)
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Enough structures that five may be left out."""
+    return labelled(42, seed=3)
+
+
+def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkeypatch):
+    """The errors that levels are judged by are those of exact fits to the other structures."""
+    seen = {}
+    plain = refinement._judge
+
+    def judge(system, assembled, start, places, *rest):
+        solution = system.solve(start, places, None, 1e-7, 200, lambda *a: None)
+        most = max(len(o) for o in assembled.data)
+        errors = system.errors(start, places, solution.values, (len(places), most))
+        seen.update(places=places, errors=errors, start=start)
+        return plain(system, assembled, start, places, *rest)
+
+    monkeypatch.setattr(refinement, "_judge", judge)
+    wanted = ("model.method=sparse", "model.n_inducing=20", "model.refine=true", "train.search=false")
+    potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
+    assert len(seen["places"]) == 5
+    others = [f for i, f in enumerate(many) if i not in seen["places"]]
+    levels = [f"{'kernel.' if n == 'variance' else 'noise.'}{n}={v}" for n, v in seen["start"].items()]
+    # The energy per species is that of all structures, left out or not.
+    (energy,) = potential.record["reference"]["values"]
+    given = gp.load_settings(None, ["model.method=exact", f"energy_per_species.Si={energy}", *levels])
+    without = gp.fit(others, soap(), gp.DotPower(2), settings=given)
+    for errors, i in zip(seen["errors"], seen["places"], strict=True):
+        p, labels = without.predict(many[i]), many[i].labels
+        expected = np.concatenate(
+            [[labels.energy - p.energy], (labels.forces - p.forces).ravel(), labels.stress - p.stress]
+        )
+        np.testing.assert_allclose(errors[: len(expected)], expected, atol=2e-6)
+
+
+def test_it_is_taken_where_it_predicts_better_and_only_there(many):
+    base = ("model.method=sparse", "train.search=false")
+    sharp = soap(n_max=5, l_max=4, sigma=0.35)
+    poor = gp.fit(many, sharp, gp.DotPower(4), settings=gp.load_settings(None, [*base, "model.n_inducing=4"]))
+    chosen = {c["key"]: c for c in poor.record["choices"]}["model.refine"]
+    assert chosen["value"] is True
+    assert "left out fall by" in chosen["reason"]
+    assert poor.record["settings"]["model"]["refine"] is True
+    # As many inducing environments as the features have dimensions: nothing is left to refine.
+    full = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*base, "model.n_inducing=168"]))
+    chosen = {c["key"]: c for c in full.record["choices"]}["model.refine"]
+    assert chosen["value"] is False
+    assert "left out" in chosen["reason"]
+
+
+def test_resolved_settings_repeat_the_fit_bit_for_bit(many):
+    """With the levels given there is nothing to judge by: the choice to refine is repeated as it was made."""
+    sharp, k = soap(n_max=5, l_max=4, sigma=0.35), gp.DotPower(4)
+    first = gp.fit(many, sharp, k, settings=gp.load_settings(None, ["model.method=sparse", "model.n_inducing=4"]))
+    assert first.record["settings"]["model"]["refine"] is True
+    second = gp.fit(many, sharp, k, settings=gp.Settings.model_validate(first.record["settings"]))
+    a, b = (p.predict(many[0], uncertainty=True) for p in (first, second))
+    for name in ("energy", "forces", "energy_std", "forces_std"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_a_kernel_that_is_no_function_of_the_product_is_refused(frames):
+    own = gp.FunctionKernel(lambda p, q: (p @ q) ** 2)
+    with pytest.raises(gp.InputError, match="refine wants a kernel"):
+        gp.fit(frames[:3], soap(), own, settings=settings(*FEW))
