@@ -109,8 +109,7 @@ class Contracted:
         self, energies: Float[np.ndarray, " environments"], slopes: Sequence[Float[np.ndarray, "environments _"]]
     ) -> Float[np.ndarray, " data"]:
         """The transpose of `fold`: observables from energies of environments and their slopes by the features."""
-        out = np.zeros(self.n_data + 1)
-        np.add.at(out, np.concatenate(self._energy), energies)
+        out = np.bincount(np.concatenate(self._energy), energies, self.n_data + 1)
         for part in self.parts:
             along = np.zeros(part.sums.adds.shape[1])
             for slope, moves in zip(slopes, part.moves, strict=True):

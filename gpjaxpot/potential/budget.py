@@ -26,10 +26,12 @@ COMPILATION = 15.0
 SAMPLED = 20
 # Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.2 to 0.5 on the public sets).
 KEPT = 0.35
-# Products with the covariance of all data that a refinement takes, about.
-PRODUCTS = 100.0
-# Share of the time in which inducing environments grow, where a refinement may follow.
+# Products with the covariance of all data that a refinement takes, about, and its work besides what is counted.
+PRODUCTS = 110.0
+REFINEMENT_OVERHEAD = 1.5
+# Share of the time in which inducing environments grow where a refinement may follow, and how many are then enough.
 GROWTH_SHARE = 0.4
+MOST_REFINED = 3000
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,14 @@ def plan(
     most = wanted
     if model.n_inducing == "auto":
         # All that was assembled on the way there took as long as half and a quarter of it, and so on.
-        most = min(MOST_INDUCING, max(wanted, atoms // 2))
+        most = min(MOST_INDUCING if model.refine is False else MOST_REFINED, max(wanted, atoms // 2))
         while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > growth):
             most = max(wanted, int(0.8 * most))
     seconds = sparse(wanted)[1]
     longest = seconds if most == wanted else 2.0 * sparse(most)[1]
     memory = int(sparse(most)[0])
     held, flops = work.refinement(most)
-    refining = OVERHEAD * flops / speed
+    refining = REFINEMENT_OVERHEAD * flops / speed
     refine = ""
     if model.refine is False:
         refine = "not asked for"

@@ -28,8 +28,8 @@ ROUNDS = 4
 # Displacement (Å) of one neighbour that must be seen as well as the vectors themselves.
 DISPLACEMENT = 0.1
 # Environments of each species that are looked at, at the most.
-SAMPLED = 400
-OF_ONE_BATCH = 40
+SAMPLED = 200
+OF_ONE_BATCH = 20
 # It must spare at least this share of the components: projecting costs, too.
 LEAST_SPARED = 0.3
 # Shorter vectors cost nothing to speak of.
@@ -58,14 +58,16 @@ def compress(
 ) -> Compressed | None:
     """Project the vectors of each descriptor on `wanted` directions, or (None) on as many as lose little.
 
-    None where nothing is gained: vectors are short, too few components would be spared, a descriptor is not of unit
-    length, or a kernel is a function of more than the product of two vectors.
+    None where nothing is gained or known: vectors are short, too few components would be spared, a descriptor is not of
+    unit length, a kernel is a function of more than the product of two vectors, or a species does not occur.
     """
     if any(t.descriptor.dscribe or not t.kernel.cosine or t.descriptor.projection is not None for t in kernel.terms):
         return None
     whole = max(t.descriptor.n_spectrum for t in kernel.terms)
     if wanted is None and whole < SHORT:
         return None
+    if len(np.unique(np.concatenate([f.species for f in found]))) < len(kernel.species):
+        return None  # of a species that does not occur no direction is known
     samples = _sample(kernel, found, seed, callback)
     terms, most, dropped, worst = [], 0, 0.0, 0.0
     for t, term in enumerate(kernel.terms):

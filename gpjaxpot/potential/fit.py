@@ -96,6 +96,9 @@ def fit(
         found = [neighbourhood(s, kernel.species, kernel.reach) for s in structures]
         kernel, compressed = _compressed(kernel, found, settings, report)
         choices += compressed
+        # Again, now that it is known how many components there are.
+        known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
+        estimate = plan(frames, kernel, known, sum(len(o) for o in data))
         grown = grow(kernel, found, data, estimate, settings, start, free, report, checkpoint)
         if grown.reason:
             choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))
@@ -129,7 +132,7 @@ def _compressed(
         return kernel, []
     made = compress(kernel, found, None if wanted == "auto" else int(wanted), settings.train.seed, report)
     if made is None:
-        why = "few as they are, or nearly all needed, or the kernel is no function of p·q"
+        why = "few as they are, or nearly all needed, or kernel or species allow no projection"
         return kernel, [Choice("model.features", "all", why)]
     whole = max(t.descriptor.n_spectrum for t in kernel.terms)
     why = f"of {whole}; this leaves out {made.dropped:.1g} of a vector's length (rms), {made.worst:.1g} at worst"

@@ -37,7 +37,7 @@ LEAST_STRUCTURES = 5
 # in the kind of labels that has the fewest (energies, which forces outnumber by hundreds); iterations at the most.
 ROUGH = 0.3
 FINE = 0.1
-COMPARED = 80
+COMPARED = 120
 ITERATIONS = 200
 # Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
 # while the next solution, which takes twice the iterations, can be compared.
