@@ -52,6 +52,8 @@ class Estimate:
     reason: str
     refine: str = "the model is exact"
     """Why the mean of a sparse model is not to be refined unless asked for; "" if it may be."""
+    spare_bytes: int = 0
+    """What the budget leaves for keeping what could be made again."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Lines of a table for people."""
@@ -153,7 +155,9 @@ def plan(
         refine = "the kernel is no function of p·q"
     if model.refine is True or not refine:
         memory, longest = max(memory, int(held)), longest + refining
-    return Estimate("sparse", wanted, most, n, atoms, memory, seconds + extra, longest + extra, free, reason, refine)
+    spare = max(0, int(budget) - memory)
+    seconds, longest = seconds + extra, longest + extra
+    return Estimate("sparse", wanted, most, n, atoms, memory, seconds, longest, free, reason, refine, spare)
 
 
 def free_memory() -> int:

@@ -31,6 +31,7 @@ from gpjaxpot.potential.potential import Potential, _need_float64
 from gpjaxpot.potential.refinement import Refined, refine
 from gpjaxpot.potential.settings import NoiseSettings, Settings
 from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations, collect
 from gpjaxpot.structures.batch import Neighbourhood, neighbourhood
 from gpjaxpot.structures.elements import symbol
@@ -99,7 +100,8 @@ def fit(
         # Again, now that it is known how many components there are.
         known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
         estimate = plan(frames, kernel, known, sum(len(o) for o in data))
-        grown = grow(kernel, found, data, estimate, settings, start, free, report, checkpoint)
+        training = StagedSet(kernel, found, float(estimate.spare_bytes))
+        grown = grow(training, data, estimate, settings, start, free, report, checkpoint)
         if grown.reason:
             choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))
         solved = (

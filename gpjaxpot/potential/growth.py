@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from gpjaxpot.gp.left_out import WEIGHTS
-from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.budget import Estimate
 from gpjaxpot.potential.held_out import Kept, choose, prior_variances
 from gpjaxpot.potential.levels import Levels
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing
+from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
-from gpjaxpot.structures.batch import Neighbourhood
 
 Callback = Callable[[str, int, int], None]
 # Twice as many inducing environments must lower the errors of structures left out by this share.
@@ -35,8 +34,7 @@ class Grown:
 
 
 def grow(
-    kernel: EnergyKernel,
-    found: Sequence[Neighbourhood],
+    training: StagedSet,
     data: Sequence[Observations],
     estimate: Estimate,
     settings: Settings,
@@ -55,11 +53,11 @@ def grow(
     seed, warm = settings.train.seed, False
     chosen = choose(data, seed)
     # The same structures are left out whatever the inducing environments.
-    variances = cache(lambda: prior_variances(kernel, found, data, chosen, callback))
+    variances = cache(lambda: prior_variances(training.kernel, training.found, data, chosen, callback))
     while True:
-        inducing = choose_inducing(kernel, found, count, settings.model.selection, seed, callback)
+        inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
-        assembled = Assembled.make(kernel, found, data, inducing, seed, callback, stored)
+        assembled = Assembled.make(training, data, inducing, seed, callback, stored)
         kept = cache(lambda made=assembled: made.hold(variances()))
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, warm)
         if asked != "auto":

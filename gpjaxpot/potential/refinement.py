@@ -15,13 +15,10 @@ import scipy.linalg
 from jaxtyping import Float
 
 from gpjaxpot.covariance.contracted import Contracted
-from gpjaxpot.covariance.features import stage
-from gpjaxpot.covariance.rows import as_numpy, inducing_rows
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.conjugate_gradients import LowRank, Solution, conjugate_gradients
 from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, calibrate, misfits, sparse_left_out
 from gpjaxpot.gp.noise import OBSERVABLES
-from gpjaxpot.potential.batching import batches, collated
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Kept
 from gpjaxpot.potential.levels import VARIANCE, Levels, logs, noise_of
@@ -82,7 +79,7 @@ def refine(
     Raises:
         InputError: for a kernel that is no function of the product of two vectors.
     """
-    if not all(t.kernel.cosine for t in assembled.kernel.terms):
+    if not all(t.kernel.cosine for t in assembled.training.kernel.terms):
         raise InputError("model.refine wants a kernel that is a function of p·q, such as dot_power: set it to false")
     system = _System.make(assembled, callback)
     start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
@@ -169,36 +166,29 @@ class _System:
     @classmethod
     def make(cls, assembled: Assembled, callback: Callback) -> "_System":
         """Stage every structure once, and keep what a product needs."""
-        kernel, found, data = assembled.kernel, assembled.found, assembled.data
+        training, data = assembled.training, assembled.data
         edges = np.cumsum([0, *(len(o) for o in data)])
-        whole = Contracted(kernel, int(edges[-1]))
+        whole = Contracted(training.kernel, int(edges[-1]))
         rank = assembled.whitening.shape[1]
         rows = np.empty((edges[-1], rank))
         grams = {name: np.zeros((rank, rank)) for name in assembled.parts}
-        shaped = batches(found, len(kernel.species))
-        for k, (members, slots, places) in enumerate(shaped):
-            batch = collated([found[i] for i in members], len(kernel.species), slots, places)
-            staged = stage(kernel, batch)
-            sizes = [len(found[i].structure) for i in members]
-            where = []
-            for i, n in zip(members, sizes, strict=True):
-                own = np.full(1 + 3 * n + 6, whole.n_data)
+        for k in range(len(training)):
+            batch = training.batch(k)
+            staged = training.stage(k, batch, last=True)
+            sizes, where = [], []
+            for i, covariances in training.rows(k, assembled.inducing, batch, staged):
+                sizes.append(len(training.found[i].structure))
+                own = np.full(len(covariances), whole.n_data)
                 own[data[i].places] = np.arange(edges[i], edges[i + 1])
                 where.append(own)
-            whole.add(batch, staged, sizes, where)
-            energy, forces, stress = as_numpy(inducing_rows(kernel, batch, assembled.inducing, staged))
-            first = 0
-            for place, (i, n) in enumerate(zip(members, sizes, strict=True)):
-                mine = forces[first : first + n].reshape(3 * n, -1)
-                stacked = np.concatenate([energy[place : place + 1], mine, stress[place]])
-                own = stacked[data[i].places] @ assembled.whitening
+                own = covariances[data[i].places] @ assembled.whitening
                 rows[edges[i] : edges[i + 1]] = own
                 scaled = own / data[i].sigma[:, None]
                 for name in grams:
                     chosen = scaled[under(data[i], name)]
                     grams[name] += chosen.T @ chosen
-                first += n
-            callback("environments", k + 1, len(shaped))
+            whole.add(batch, staged, sizes, where)
+            callback("environments", k + 1, len(training))
         return cls(whole, rows, grams, assembled, edges)
 
     @property

@@ -16,7 +16,6 @@ from jaxtyping import Bool
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
-from gpjaxpot.covariance.rows import as_numpy, inducing_rows
 from gpjaxpot.gp.inducing import select
 from gpjaxpot.gp.left_out import accuracy, sparse_left_out
 from gpjaxpot.gp.levels import Weighted, sparse_evidence
@@ -24,12 +23,11 @@ from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.streamed_qr import StreamedQR
-from gpjaxpot.potential.batching import batches, collated
 from gpjaxpot.potential.held_out import Kept, choose
 from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
 from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
-from gpjaxpot.structures.batch import Neighbourhood
 from gpjaxpot.structures.files import atomic_write
 
 Callback = Callable[[str, int, int], None]
@@ -41,23 +39,21 @@ FIXED = "fixed"
 
 
 def choose_inducing(
-    kernel: EnergyKernel,
-    found: Sequence[Neighbourhood],
+    training: StagedSet,
     count: int,
     selection: str,
     seed: int,
     callback: Callback,
 ) -> Environments:
     """Choose inducing environments among those of all structures; isolated atoms are always among them."""
-    n_species = len(kernel.species)
+    kernel = training.kernel
     vectors: list[list[np.ndarray]] = [[] for _ in kernel.terms]
     species, alone = [], []
-    shaped = batches(found, n_species)
-    total = sum(len(f.structure) for f in found)
+    total = sum(len(f.structure) for f in training.found)
     keep = min(1.0, CANDIDATES / total)
     rng = np.random.default_rng(seed)
-    for k, (members, slots, places) in enumerate(shaped):
-        batch = collated([found[i] for i in members], n_species, slots, places)
+    for k in range(len(training)):
+        batch = training.batch(k)
         made = compiled_environments(kernel, batch)
         real = np.flatnonzero(np.asarray(batch.atom_mask))
         lonely = np.logical_not(np.any(np.asarray(batch.mask), axis=0))[real]
@@ -67,7 +63,7 @@ def choose_inducing(
             column.append(np.asarray(features).T[chosen])
         species.append(np.asarray(batch.species)[chosen])
         alone.append(lonely[real_kept])
-        callback("environments", k + 1, len(shaped))
+        callback("environments", k + 1, len(training))
     features = [np.concatenate(v) for v in vectors]
     kinds, lonely = np.concatenate(species), np.concatenate(alone)
     stacked = features[0] if len(features) == 1 else np.concatenate(features, axis=1)
@@ -80,8 +76,7 @@ def choose_inducing(
 
 
 def stream(
-    kernel: EnergyKernel,
-    found: Sequence[Neighbourhood],
+    training: StagedSet,
     data: Sequence[Observations],
     inducing: Environments,
     callback: Callback,
@@ -94,35 +89,27 @@ def stream(
     then, and an interrupted run with the same data and settings goes on from there.  Rows k_fu of the structures
     whose places are among the keys of `keep` are put there.
     """
+    kernel, found = training.kernel, training.found
     columns = len(inducing) + 1
     factors = {name: StreamedQR(columns) for name in (*OBSERVABLES, FIXED)}
-    shaped = batches(found, len(kernel.species))
     mark = _fingerprint(kernel, found, data, inducing)
     keep = {} if keep is None else keep
     start = _resume(checkpoint, mark, factors, keep)
     saved = time.monotonic()
-    for k, (members, slots, places) in enumerate(shaped):
-        if k < start:
-            continue
-        batch = collated([found[i] for i in members], len(kernel.species), slots, places)
-        energy, forces, stress = as_numpy(inducing_rows(kernel, batch, inducing))
-        first = 0
-        for place, i in enumerate(members):
-            n = len(found[i].structure)
-            mine = forces[first : first + n].reshape(3 * n, -1)
-            rows = np.concatenate([energy[place : place + 1], mine, stress[place]])
-            first += n
+    for k in range(start, len(training)):
+        batch = training.batch(k)
+        for i, rows in training.rows(k, inducing, batch, training.stage(k, batch)):
             _fold(factors, rows, data[i])
             if i in keep:
                 keep[i] = rows[data[i].places]
-        callback("covariances", k + 1, len(shaped))
+        callback("covariances", k + 1, len(training))
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             _store(checkpoint, mark, k + 1, factors, keep)
             saved = time.monotonic()
     for factor in factors.values():
         factor.fold()
     if checkpoint is not None:
-        _store(checkpoint, mark, len(shaped), factors, keep)
+        _store(checkpoint, mark, len(training), factors, keep)
     return factors
 
 
@@ -130,8 +117,7 @@ def stream(
 class Assembled:
     """All observations of a training set, folded together: what levels are learned from, and conditioning uses."""
 
-    kernel: EnergyKernel
-    found: Sequence[Neighbourhood]
+    training: StagedSet
     data: Sequence[Observations]
     inducing: Environments
     factors: dict[str, StreamedQR]
@@ -143,8 +129,7 @@ class Assembled:
     @classmethod
     def make(
         cls,
-        kernel: EnergyKernel,
-        found: Sequence[Neighbourhood],
+        training: StagedSet,
         data: Sequence[Observations],
         inducing: Environments,
         seed: int,
@@ -153,15 +138,15 @@ class Assembled:
     ) -> "Assembled":
         """Stream the rows of all structures, and keep those of some to leave out; see `stream`."""
         kept: dict[int, np.ndarray] = {int(i): np.zeros(0) for i in choose(data, seed)}
-        factors = stream(kernel, found, data, inducing, callback, checkpoint, kept)
-        gram = kernel.gram(inducing.features, inducing.features, inducing.species, inducing.species)
+        factors = stream(training, data, inducing, callback, checkpoint, kept)
+        gram = training.kernel.gram(inducing.features, inducing.features, inducing.species, inducing.species)
         whitening = whiten(np.asarray(gram))
         parts = {
             name: _weighted(factor.factor, whitening, *_counts(data, name), name == FIXED)
             for name, factor in factors.items()
             if len(factor.factor)
         }
-        return cls(kernel, found, data, inducing, factors, whitening, parts, kept)
+        return cls(training, data, inducing, factors, whitening, parts, kept)
 
     def hold(self, variances: dict[int, np.ndarray]) -> Kept:
         """Structures to leave out, with what a score needs of them; `variances` are their `prior_variances`."""
@@ -208,7 +193,7 @@ class Assembled:
         return both[0] - both[1]
 
     def _gram(self, a: Environments, b: Environments):
-        return self.kernel.gram(a.features, b.features, a.species, b.species)
+        return self.training.kernel.gram(a.features, b.features, a.species, b.species)
 
     def condition(self, levels: dict[str, float]) -> SparseModel:
         """Condition with the kernel times the variance in `levels`, and with their noise."""
