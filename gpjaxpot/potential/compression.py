@@ -122,7 +122,7 @@ def _sample(
 def _padded(parts: list[np.ndarray]) -> np.ndarray:
     """Join along the first axis, the second padded with zeros to its longest."""
     most = max(p.shape[1] for p in parts)
-    return np.concatenate([np.pad(p, ((0, 0), (0, most - p.shape[1]), (0, 0))) for p in parts])
+    return np.concatenate([np.pad(p, [(0, 0), (0, most - p.shape[1]), (0, 0)]) for p in parts])
 
 
 def _spectrum(
@@ -130,6 +130,7 @@ def _spectrum(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, the largest first, and directions of the weighted second moment."""
     weights = np.ones(len(vectors))
+    values, right = np.zeros(0), np.zeros((0, 0))
     for _ in range(ROUNDS):
         roots = np.sqrt(weights / weights.sum())
         rows = np.concatenate([roots[:, None] * vectors, (roots[:, None, None] * moves).reshape(-1, vectors.shape[1])])

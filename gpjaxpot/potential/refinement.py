@@ -40,6 +40,8 @@ ITERATIONS = 200
 # while the next solution, which takes twice the iterations, can be compared.
 LEAST_GAIN = 0.02
 HALVINGS = 3
+# Rows that are added to a second moment at once.
+GRAM_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,6 @@ class _System:
         whole = Contracted(training.kernel, int(edges[-1]))
         rank = assembled.whitening.shape[1]
         rows = np.empty((edges[-1], rank))
-        grams = {name: np.zeros((rank, rank)) for name in assembled.parts}
         for k in range(len(training)):
             batch = training.batch(k)
             staged = training.stage(k, batch, last=True)
@@ -181,15 +182,10 @@ class _System:
                 own = np.full(len(covariances), whole.n_data)
                 own[data[i].places] = np.arange(edges[i], edges[i + 1])
                 where.append(own)
-                own = covariances[data[i].places] @ assembled.whitening
-                rows[edges[i] : edges[i + 1]] = own
-                scaled = own / data[i].sigma[:, None]
-                for name in grams:
-                    chosen = scaled[under(data[i], name)]
-                    grams[name] += chosen.T @ chosen
+                rows[edges[i] : edges[i + 1]] = covariances[data[i].places] @ assembled.whitening
             whole.add(batch, staged, sizes, where)
             callback("environments", k + 1, len(training))
-        return cls(whole, rows, grams, assembled, edges)
+        return cls(whole, rows, _grams(rows, assembled), assembled, edges)
 
     @property
     def kind(self) -> np.ndarray:
@@ -265,3 +261,20 @@ class _System:
         for i in without or ():
             mask[self.edges[i] : self.edges[i + 1]] = 0.0
         return mask
+
+
+def _grams(
+    rows: Float[np.ndarray, "data rank"], assembled: Assembled
+) -> dict[str, Float[np.ndarray, "rank rank"]]:
+    """Second moments of the rows under each level, divided by what is known of each σ."""
+    sigma = np.concatenate([o.sigma for o in assembled.data])
+    grams = {}
+    for name in assembled.parts:
+        own = np.flatnonzero(np.concatenate([under(o, name) for o in assembled.data]))
+        gram = np.zeros((rows.shape[1], rows.shape[1]))
+        for start in range(0, len(own), GRAM_ROWS):
+            some = own[start : start + GRAM_ROWS]
+            scaled = rows[some] / sigma[some, None]
+            gram += scaled.T @ scaled
+        grams[name] = gram
+    return grams
