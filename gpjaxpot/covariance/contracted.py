@@ -99,7 +99,7 @@ class Contracted:
         values = padded[np.concatenate(self._energy)]
         gradients = [np.zeros(f.shape) for f in self.features]
         for part in self.parts:
-            along = part.sums.adds.T @ padded[part.moved]
+            along: np.ndarray = part.sums.adds.T @ padded[part.moved]
             for total, moves in zip(gradients, part.moves, strict=True):
                 for k, (a, b) in enumerate(zip(part.edges[:-1], part.edges[1:], strict=True)):
                     np.dot(along[a:b], moves[a:b], out=total[part.first + k])
@@ -111,7 +111,7 @@ class Contracted:
         """The transpose of `fold`: observables from energies of environments and their slopes by the features."""
         out = np.bincount(np.concatenate(self._energy), energies, self.n_data + 1)
         for part in self.parts:
-            along = np.zeros(part.sums.adds.shape[1])
+            along = np.zeros(3 * len(part.sums.centre))
             for slope, moves in zip(slopes, part.moves, strict=True):
                 for k, (a, b) in enumerate(zip(part.edges[:-1], part.edges[1:], strict=True)):
                     along[a:b] += moves[a:b] @ slope[part.first + k]

@@ -10,8 +10,6 @@ Source: Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013); prefactor as 
 Ceriotti, Phys. Chem. Chem. Phys. 18, 13754 (2016), eq. 10.
 """
 
-import functools
-import operator
 from math import log, pi, sqrt
 
 import equinox as eqx
@@ -208,8 +206,10 @@ class SOAP(eqx.Module):
         if self.projection is None:
             return spectrum
         directions = self.projection.astype(spectrum.dtype)
-        parts = (jnp.where(centres == s, p.T @ spectrum, 0.0) for s, p in enumerate(directions))
-        return functools.reduce(operator.add, parts)
+        return sum(
+            ((centres == s) * (p.T @ spectrum) for s, p in enumerate(directions)),
+            jnp.zeros((self.n_features, spectrum.shape[1]), spectrum.dtype),
+        )
 
     def lift(
         self, features: Float[Array, "features atoms"], centres: Int[Array, " atoms"]
@@ -218,8 +218,10 @@ class SOAP(eqx.Module):
         if self.projection is None:
             return features
         directions = self.projection.astype(features.dtype)
-        parts = (p @ jnp.where(centres == s, features, 0.0) for s, p in enumerate(directions))
-        return functools.reduce(operator.add, parts)
+        return sum(
+            (p @ ((centres == s) * features) for s, p in enumerate(directions)),
+            jnp.zeros((self.n_spectrum, features.shape[1]), features.dtype),
+        )
 
 
 def packing(channels: int) -> tuple[Int[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:

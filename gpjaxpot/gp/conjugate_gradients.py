@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -68,13 +69,19 @@ def conjugate_gradients(
         callback(done, most)
 
     values, left = scipy.sparse.linalg.cg(
-        scipy.sparse.linalg.LinearOperator((size, size), matvec=lambda v: v + product(v), dtype=np.float64),
+        _operator(size, lambda v: v + product(v)),
         right,
         x0=start,
         rtol=0.0,
         atol=tolerance,
         maxiter=most,
-        M=scipy.sparse.linalg.LinearOperator((size, size), matvec=precondition, dtype=np.float64),
+        M=_operator(size, precondition),
         callback=step,
     )
     return Solution(values, done, float(np.linalg.norm(right - values - product(values))), left == 0)
+
+
+def _operator(size: int, product: Callable[[np.ndarray], np.ndarray]) -> Any:
+    # The library's constructor makes another class than it says, which its types do not know.
+    make: Any = scipy.sparse.linalg.LinearOperator
+    return make((size, size), matvec=product, dtype=np.float64)

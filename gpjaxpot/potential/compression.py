@@ -122,7 +122,12 @@ def _sample(
 def _padded(parts: list[np.ndarray]) -> np.ndarray:
     """Join along the first axis, the second padded with zeros to its longest."""
     most = max(p.shape[1] for p in parts)
-    return np.concatenate([np.pad(p, [(0, 0), (0, most - p.shape[1]), (0, 0)]) for p in parts])
+    out = np.zeros((sum(len(p) for p in parts), most, parts[0].shape[2]))
+    first = 0
+    for part in parts:
+        out[first : first + len(part), : part.shape[1]] = part
+        first += len(part)
+    return out
 
 
 def _spectrum(
