@@ -37,7 +37,7 @@ FINE = 0.1
 COMPARED = 120
 ITERATIONS = 200
 # Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
-# while the next solution, which takes twice the iterations, can be compared.
+# while the last solution took few enough iterations: half the noise takes about twice as many.
 LEAST_GAIN = 0.02
 HALVINGS = 3
 # Rows that are added to a second moment at once.
@@ -132,7 +132,7 @@ def _judge(
         if not solution.converged or (best is not None and score - best[0] < LEAST_GAIN * total):
             break
         best = score, levels, left
-        if 2 * solution.iterations > COMPARED:
+        if 4 * solution.iterations > COMPARED:
             break
     if best is None:
         return f"{COMPARED} iterations did not bring the residual below the noise"
