@@ -136,7 +136,9 @@ def plan(
     most = wanted
     if model.n_inducing == "auto":
         # All that was assembled on the way there took as long as half and a quarter of it, and so on.
-        most = min(MOST_INDUCING if model.refine is False else MOST_REFINED, max(wanted, atoms // 2))
+        most = min(MOST_INDUCING, max(wanted, atoms // 2))
+        if model.refine is not False:
+            most = min(most, max(wanted, MOST_REFINED))
         while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > growth):
             most = max(wanted, int(0.8 * most))
     seconds = sparse(wanted)[1]

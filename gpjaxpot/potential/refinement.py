@@ -83,19 +83,18 @@ def refine(
     """
     if not all(t.kernel.cosine for t in assembled.training.kernel.terms):
         raise InputError("model.refine wants a kernel that is a function of p·q, such as dot_power: set it to false")
-    system = _System.make(assembled, callback)
     start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
     places = [i for i in assembled.kept if len(assembled.data[i])][: len(assembled.data) // LEFT_OUT]
     judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
+    if not (judged or asked):
+        return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
+    system = _System.make(assembled, callback)
+    reason = "asked for"
     if judged:
         best = _judge(system, assembled, start, places, kept(), asked, callback)
         if isinstance(best, str):
             return Refined(None, levels, best)
         levels, reason = best
-    elif asked:
-        reason = "asked for"
-    else:
-        return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
     solution = system.solve(levels.values, None, None, FINE, ITERATIONS, callback)
     if not solution.converged:
         share = solution.residual / np.sqrt(len(solution.values))
