@@ -32,6 +32,8 @@ REFINEMENT_OVERHEAD = 1.5
 # Share of the time in which inducing environments grow where a refinement may follow, and how many are then enough.
 GROWTH_SHARE = 0.4
 MOST_REFINED = 3000
+# In less time (s) no refinement is tried unless it is asked for.
+LEAST_REFINED_TIME = 300.0
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def plan(
     reason = "asked for" if model.method == "sparse" else _why_sparse(exact, budget, model.time, n)
     if model.method == "auto" and model.n_inducing != "auto":
         reason = "n_inducing was given"
-    growth = model.time * (1.0 if model.refine is False else GROWTH_SHARE)
+    may_refine = model.refine is True or (model.refine == "auto" and model.time >= LEAST_REFINED_TIME)
+    growth = model.time * (GROWTH_SHARE if may_refine else 1.0)
     if model.n_inducing == "auto":
         while wanted > 50 and (sparse(wanted)[0] > budget or sparse(wanted)[1] > growth):
             wanted = int(0.8 * wanted)
@@ -137,7 +140,7 @@ def plan(
     if model.n_inducing == "auto":
         # All that was assembled on the way there took as long as half and a quarter of it, and so on.
         most = min(MOST_INDUCING, max(wanted, atoms // 2))
-        if model.refine is not False:
+        if may_refine:
             most = min(most, max(wanted, MOST_REFINED))
         while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > growth):
             most = max(wanted, int(0.8 * most))
@@ -149,6 +152,8 @@ def plan(
     refine = ""
     if model.refine is False:
         refine = "not asked for"
+    elif not may_refine:
+        refine = f"it takes minutes, and a fit may take {model.time:.0f} s"
     elif held > budget:
         refine = f"it would need {held / 1e9:.1f} GB, more than the budget of {budget / 1e9:.1f} GB"
     elif refining > model.time:
