@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inputs import data_set, parser
+from benchmarks.inputs import data_sets, parser
 from benchmarks.machine import write_result
 from benchmarks.table import table
 
@@ -107,10 +107,7 @@ def main() -> int:
 
     jax.config.update("jax_enable_x64", True)
     rows, result, written = [], {}, None
-    for name in given.sets:
-        folder = data_set(given.data, name)
-        if folder is None:
-            continue
+    for name, folder in data_sets(given.data, given.sets):
         jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
         print(f"{name}: fitting", flush=True)
         result[name] = train_and_test(folder, given.structures, given.test_structures, given.seconds)

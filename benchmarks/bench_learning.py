@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.bench_accuracy import train_and_test
-from benchmarks.inputs import data_set, parser
+from benchmarks.inputs import data_sets, parser
 from benchmarks.machine import write_result
 from benchmarks.table import table
 
@@ -26,10 +26,7 @@ def main() -> int:
 
     jax.config.update("jax_enable_x64", True)
     rows, result, written = [], {}, None
-    for name in given.sets:
-        folder = data_set(given.data, name)
-        if folder is None:
-            continue
+    for name, folder in data_sets(given.data, given.sets):
         result[name] = []
         for size in given.sizes:
             jax.clear_caches()  # the programs of all sizes together run into the limit of memory maps

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,14 @@ def data_set(folder: str, name: str) -> Path | None:
         return path
     print(f"{name}: left out, there is no train.xyz and test.xyz in {Path(folder) / name}")
     return None
+
+
+def data_sets(folder: str, names: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    """Names and folders of those data sets that are there; the others are told as `data_set` does."""
+    for name in names:
+        path = data_set(folder, name)
+        if path is not None:
+            yield name, path
 
 
 def silicon(repeats: int, displaced: float = 0.05) -> Atoms:

@@ -25,6 +25,7 @@ EVIDENCE_GAIN = 0.05
 ACCURACY_GAIN = 1e-3
 # With fewer structures to leave out, the evidence decides, and energies follow forces.
 LEAST_STRUCTURES = 5
+BEST = "predicts structures left out best"
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,21 @@ def learn(
         found = base | _search(
             lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report
         )
-    reason = "predicts structures left out best"
     if not everything:
-        return Levels(found, noise_of(found), reason)
-    left = leave_out(True)(logs(found))
-    scale, reported = calibrate(left, kinds)
-    scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in found.items()}
+        return Levels(found, noise_of(found), BEST)
+    return calibrated(found, leave_out(True)(logs(found)), places)
+
+
+def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -> Levels:
+    """Levels in the ratios of `values`, on the scale and with the reported noise that the structures left out show.
+
+    `places` are those of the structures, in their order.
+    """
+    scale, reported = calibrate(left, len(OBSERVABLES))
+    scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in values.items()}
     noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
     far = misfits(left, scale, reported)
-    return Levels(scaled, noise, reason, {int(i): float(z) for i, z in zip(places, far, strict=True)})
+    return Levels(scaled, noise, BEST, {int(i): float(z) for i, z in zip(places, far, strict=True)})
 
 
 def noise_of(levels: dict[str, float]) -> dict[str, float]:

@@ -17,11 +17,11 @@ from jaxtyping import Float
 from gpjaxpot.covariance.contracted import Contracted
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.conjugate_gradients import LowRank, Solution, conjugate_gradients
-from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, calibrate, misfits, sparse_left_out
+from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, sparse_left_out
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Kept
-from gpjaxpot.potential.levels import VARIANCE, Levels, logs, noise_of
+from gpjaxpot.potential.levels import LEAST_STRUCTURES, VARIANCE, Levels, calibrated, logs
 from gpjaxpot.potential.predictor import Centres
 from gpjaxpot.potential.sparse_fit import FIXED, Assembled, under
 from gpjaxpot.potential.sparse_model import SparseModel
@@ -29,7 +29,6 @@ from gpjaxpot.potential.sparse_model import SparseModel
 Callback = Callable[[str, int, int], None]
 # Of all structures this share is left out to judge by, at most as many as the sparse levels were learned on.
 LEFT_OUT = 8
-LEAST_STRUCTURES = 5
 # Residuals, in units of the noise, at which a comparison and the final solution end: root mean squares, were all of it
 # in the kind of labels that has the fewest (energies, which forces outnumber by hundreds); iterations at the most.
 ROUGH = 0.3
@@ -53,8 +52,6 @@ class Refined:
     model: SparseModel | None
     levels: Levels
     reason: str
-    iterations: int = 0
-    residual: float = 0.0
 
     @property
     def choice(self) -> Choice:
@@ -105,7 +102,7 @@ def refine(
     model = eqx.tree_at(
         lambda m: m.refined, assembled.condition(levels.values), centres, is_leaf=lambda x: x is None
     )
-    return Refined(model, levels, reason, solution.iterations, solution.residual)
+    return Refined(model, levels, reason)
 
 
 def _judge(
@@ -143,11 +140,7 @@ def _judge(
         change = 100 * gain / (1 + gain)
         how = f"fall by {change:.1f} % only" if gain > 0 else f"rise by {-change:.1f} %"
         return f"errors of {len(places)} structures left out would {how}"
-    scale, reported = calibrate(left, kinds)
-    scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in levels.items()}
-    noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
-    far = dict(zip(places, misfits(left, scale, reported), strict=True))
-    found = Levels(scaled, noise, "predicts structures left out best", {int(i): float(z) for i, z in far.items()})
+    found = calibrated(levels, left, places)
     return found, f"errors of {len(places)} structures left out fall by {100 * gain / (1 + gain):.0f} %"
 
 
