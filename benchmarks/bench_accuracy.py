@@ -46,15 +46,18 @@ def subset(frames: list, count: int, seed: int = 0) -> list:
     return [frame for frame in frames if frame.isolated] + [bound[i] for i in sorted(order)]
 
 
-def train_and_test(folder: Path, structures: int, tested: int, seconds: float) -> dict[str, Any]:
-    """Fits by default settings and evaluates: errors, uncertainties, choices and seconds."""
+def train_and_test(folder: Path, structures: int, tested: int, seconds: float, seed: int = 0) -> dict[str, Any]:
+    """Fits by default settings and evaluates: errors, uncertainties, choices and seconds.
+
+    `seed` is that of the fit's own choices; the structures are the same for all.
+    """
     import gpjaxpot as gp
 
     isolated = folder / "isolated_atoms.xyz"
     files = [folder / "train.xyz", *([isolated] if isolated.exists() else [])]
     frames = subset(gp.read(*files), structures)
     test = subset(gp.read(folder / "test.xyz"), tested)
-    settings = gp.load_settings(None, [f"model.time={seconds}"])
+    settings = gp.load_settings(None, [f"model.time={seconds}", f"train.seed={seed}"])
     start = time.perf_counter()
     potential = gp.fit(frames, settings=settings)
     fitted = time.perf_counter()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
-from gpjaxpot.potential.choices import choose_kernel
+from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
-from gpjaxpot.potential.settings import ModelSettings, Settings
+from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.pairs import find_pairs
 
@@ -29,11 +29,14 @@ KEPT = 0.35
 # Products with the covariance of all data that a refinement takes, about, and its work besides what is counted.
 PRODUCTS = 110.0
 REFINEMENT_OVERHEAD = 1.5
-# Share of the time in which inducing environments grow where a refinement may follow, and how many are then enough.
-GROWTH_SHARE = 0.4
-MOST_REFINED = 3000
-# In less time (s) no refinement is tried unless it is asked for.
-LEAST_REFINED_TIME = 300.0
+# Share of the time in which inducing environments grow where a refinement may follow.  For molecules it does follow,
+# nearly always: theirs is smaller, and so many inducing environments are enough.
+GROWTH_SHARE = 0.6
+MOLECULES_SHARE = 0.3
+MOST_REFINED = 2000
+# A refinement may take this share of the time; for that, components may fall to this share of what they would be.
+REFINEMENT_SHARE = 0.7
+LEAST_FEATURES = 0.4
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Estimate:
     reason: str
     refine: str = "the model is exact"
     """Why the mean of a sparse model is not to be refined unless asked for; "" if it may be."""
+    most_features: int | None = None
+    """Components with which a refinement that may follow keeps to its share of the time."""
     spare_bytes: int = 0
     """What the budget leaves for keeping what could be made again."""
 
@@ -131,8 +136,8 @@ def plan(
     reason = "asked for" if model.method == "sparse" else _why_sparse(exact, budget, model.time, n)
     if model.method == "auto" and model.n_inducing != "auto":
         reason = "n_inducing was given"
-    may_refine = model.refine is True or (model.refine == "auto" and model.time >= LEAST_REFINED_TIME)
-    growth = model.time * (GROWTH_SHARE if may_refine else 1.0)
+    may_refine = model.refine is True or (model.refine == "auto" and model.time >= QUICK)
+    growth = model.time * (1.0 if not may_refine else MOLECULES_SHARE if molecular(frames) else GROWTH_SHARE)
     if model.n_inducing == "auto":
         while wanted > 50 and (sparse(wanted)[0] > budget or sparse(wanted)[1] > growth):
             wanted = int(0.8 * wanted)
@@ -140,15 +145,21 @@ def plan(
     if model.n_inducing == "auto":
         # All that was assembled on the way there took as long as half and a quarter of it, and so on.
         most = min(MOST_INDUCING, max(wanted, atoms // 2))
-        if may_refine:
+        if may_refine and molecular(frames):
             most = min(most, max(wanted, MOST_REFINED))
         while most > wanted and (sparse(most)[0] > budget or 2.0 * sparse(most)[1] > growth):
             most = max(wanted, int(0.8 * most))
     seconds = sparse(wanted)[1]
     longest = seconds if most == wanted else 2.0 * sparse(most)[1]
     memory = int(sparse(most)[0])
-    held, flops = work.refinement(most)
+    held, shared, flops = work.refinement(most)
     refining = REFINEMENT_OVERHEAD * flops / speed
+    # The work grows in proportion to the components; of half of what they should be no good mean is made.
+    share = min(1.0, REFINEMENT_SHARE * model.time / refining)
+    most_features = None
+    bounded = may_refine and molecular(frames) and work.projects and model.features == "auto"
+    if bounded and model.most_features == "auto" and LEAST_FEATURES < share < 1.0:
+        held, refining, most_features = share * held, share * refining, int(share * work.features)
     refine = ""
     if model.refine is False:
         refine = "not asked for"
@@ -162,9 +173,11 @@ def plan(
         refine = "the kernel is no function of p·q"
     if model.refine is True or not refine:
         memory, longest = max(memory, int(held)), longest + refining
-    spare = max(0, int(budget) - memory)
+    spare = max(0, int(budget - max(sparse(most)[0], held - shared if not refine else 0.0)))
     seconds, longest = seconds + extra, longest + extra
-    return Estimate("sparse", wanted, most, n, atoms, memory, seconds, longest, free, reason, refine, spare)
+    return Estimate(
+        "sparse", wanted, most, n, atoms, memory, seconds, longest, free, reason, refine, most_features, spare
+    )
 
 
 def free_memory() -> int:
@@ -211,6 +224,8 @@ class _Work:
         self.features = sum(t.descriptor.n_features for t in kernel.terms)
         if model.features == "auto" and self.features == self.spectrum:
             self.features = round(KEPT * self.spectrum)
+            if model.most_features != "auto":
+                self.features = min(self.features, model.most_features)
         elif isinstance(model.features, int):
             self.features = sum(min(model.features, t.descriptor.n_spectrum) for t in kernel.terms)
         kinds = np.concatenate([f.structure.numbers for f in frames])
@@ -228,12 +243,12 @@ class _Work:
         vectors = min(self.atoms, 20000) * self.features
         return 8.0 * (2.0 * batch + 12.0 * m**2 + vectors) + 3e8, flops
 
-    def refinement(self, m: int) -> tuple[float, float]:
-        """After a sparse fit with `m` inducing environments."""
+    def refinement(self, m: int) -> tuple[float, float, float]:
+        """After a sparse fit with `m` inducing environments; second, the memory that takes over what that fit kept."""
         pairs = 3.0 * self.atoms * self.neighbours * self.features
         product = 8.0 * self.features * self.alike * self.atoms**2 + 4.0 * pairs + 4.0 * self.n * m
         memory = 8.0 * (1.2 * pairs + self.n * m + 6.0 * self.atoms * self.features + 8.0 * m**2) + 3e8
-        return memory, PRODUCTS * product
+        return memory, 8.0 * pairs, PRODUCTS * product
 
 
 def _mean_neighbours(frames: Sequence[Frame], reach: float) -> float:

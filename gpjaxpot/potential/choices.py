@@ -20,8 +20,18 @@ from gpjaxpot.potential.settings import DescriptorSettings, KernelSettings, Sett
 from gpjaxpot.structures.labels import Frame
 
 HYDROGEN = 1
+# n_max and l_max of the two usual bases.
+FINE, COARSE = (8, 6), (6, 5)
+# Molecules have the finer basis where all their pairs of atoms times the length of its vectors are fewer.
+FINE_MOLECULES = 4e8
 # Of each continuous setting of a descriptor: the usual value, the bounds of its search, the width of the prior on its
-# logarithm, its unit and why; with hydrogen among the species, and without.
+# logarithm, its unit and why; for molecules, for other structures with hydrogen, and for all else.
+MOLECULES = {
+    "cutoff": (6.0, 3.0, 8.0, 0.3, "; Å", "molecules are small: all atoms, or nearly"),
+    "sigma": (0.4, 0.15, 0.8, 0.5, "; Å", "predicted aspirin and malonaldehyde best"),
+    "radial_scale": (2.0, 0.7, 6.0, 0.7, "; Å", "beyond the bonds, far neighbours count less"),
+    "radial_exponent": (4.0, 2.0, 10.0, 0.5, "", "predicted aspirin and malonaldehyde best"),
+}
 LIGHT = {
     "cutoff": (4.5, 2.5, 6.0, 0.3, "; Å", "two shells of bonds in molecules"),
     "sigma": (0.35, 0.15, 0.8, 0.5, "; Å", "short bonds to hydrogen need a sharp density"),
@@ -54,6 +64,11 @@ def training_species(frames: Sequence[Frame]) -> tuple[int, ...]:
     return tuple(sorted({int(z) for f in frames for z in np.unique(f.structure.numbers)}))
 
 
+def molecular(frames: Sequence[Frame]) -> bool:
+    """Whether the structures are molecules: none is periodic, and there is hydrogen."""
+    return HYDROGEN in training_species(frames) and not any(any(f.structure.pbc) for f in frames)
+
+
 def choose_kernel(
     frames: Sequence[Frame], settings: Settings
 ) -> tuple[EnergyKernel, list[Choice], dict[str, Range]]:
@@ -67,7 +82,7 @@ def choose_kernel(
     ranges: dict[str, Range] = {}
     terms = []
     for i, given in enumerate(settings.descriptor):
-        soap = _descriptor(given, species, i, choices, ranges)
+        soap = _descriptor(given, frames, species, i, choices, ranges)
         terms.append(Term(soap, kernel_function(settings.kernel)))
     return EnergyKernel(tuple(terms)), choices, ranges
 
@@ -83,12 +98,14 @@ def kernel_function(settings: KernelSettings) -> AbstractKernel:
 
 def _descriptor(
     given: DescriptorSettings,
+    frames: Sequence[Frame],
     species: tuple[int, ...],
     place: int,
     choices: list[Choice],
     ranges: dict[str, Range],
 ) -> SOAP:
-    usual = LIGHT if HYDROGEN in species else HEAVY
+    molecules = molecular(frames)
+    usual = MOLECULES if molecules else LIGHT if HYDROGEN in species else HEAVY
     values: dict[str, float] = {}
     for name, (value, low, high, prior, unit, why) in usual.items():
         asked = getattr(given, name)
@@ -101,11 +118,15 @@ def _descriptor(
         # Without the weight its exponent means nothing.
         ranges.pop(f"{place}.radial_exponent", None)
     sizes = {}
-    for name, few, many in (("n_max", 8, 6), ("l_max", 6, 5)):
+    finer = len(species) == 1
+    if molecules:
+        pairs = sum(len(f.structure) ** 2 for f in frames)
+        finer = pairs * (FINE[1] + 1) * (FINE[0] * len(species)) ** 2 / 2 < FINE_MOLECULES
+    for name, fine, coarse in zip(("n_max", "l_max"), FINE, COARSE, strict=True):
         asked = getattr(given, name)
-        sizes[name] = (few if len(species) == 1 else many) if asked == "auto" else asked
+        sizes[name] = (fine if finer else coarse) if asked == "auto" else asked
         if asked == "auto":
-            why = "one species" if len(species) == 1 else "vectors grow with the square of species times n_max"
+            why = "vectors are short enough" if finer else "vectors grow with the square of species times n_max"
             choices.append(Choice(f"descriptor.{place}.{name}", sizes[name], why))
     return SOAP(
         values["cutoff"],

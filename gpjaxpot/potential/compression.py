@@ -22,7 +22,7 @@ from gpjaxpot.structures.batch import Neighbourhood
 
 Callback = Callable[[str, int, int], None]
 # Root mean square of what may be dropped of a vector of length 1, and of the worst vector as a multiple of it.
-DROPPED = 5e-4
+DROPPED = 3e-4
 WORST = 4.0
 ROUNDS = 4
 # Displacement (Å) of one neighbour that must be seen as well as the vectors themselves.
@@ -55,11 +55,13 @@ def compress(
     wanted: int | None,
     seed: int,
     callback: Callback,
+    most: int | None = None,
 ) -> Compressed | None:
     """Project the vectors of each descriptor on `wanted` directions, or (None) on as many as lose little.
 
-    None where nothing is gained or known: vectors are short, too few components would be spared, a descriptor is not of
-    unit length, a kernel is a function of more than the product of two vectors, or a species does not occur.
+    Of these `most`, at the most.  None where nothing is gained or known: vectors are short, too few components would be
+    spared, a descriptor is not of unit length, a kernel is a function of more than the product of two vectors, or a
+    species does not occur.
     """
     if any(t.descriptor.dscribe or not t.kernel.cosine or t.descriptor.projection is not None for t in kernel.terms):
         return None
@@ -69,11 +71,14 @@ def compress(
     if len(np.unique(np.concatenate([f.species for f in found]))) < len(kernel.species):
         return None  # of a species that does not occur no direction is known
     samples = _sample(kernel, found, seed, callback)
-    terms, most, dropped, worst = [], 0, 0.0, 0.0
+    terms, kept, dropped, worst = [], 0, 0.0, 0.0
     for t, term in enumerate(kernel.terms):
         spectra = [_spectrum(*of[t]) for of in samples]
-        counts = [_enough(values) if wanted is None else min(wanted, len(values)) for values, _ in spectra]
-        most = max(most, *counts)
+        counts = [
+            min(_enough(values), most or len(values)) if wanted is None else min(wanted, len(values))
+            for values, _ in spectra
+        ]
+        kept = max(kept, *counts)
         # A species that needs fewer has zeros for the rest: all vectors have one length.
         places = np.arange(max(counts))
         own = [np.where(places < c, right[:, places], 0.0) for c, (_, right) in zip(counts, spectra, strict=True)]
@@ -83,9 +88,9 @@ def compress(
         for p, of in zip(own, samples, strict=True):
             left = _left_out(p, *of[t])
             dropped, worst = max(dropped, float(np.sqrt(np.mean(left)))), max(worst, float(np.sqrt(left.max())))
-    if wanted is None and most > (1.0 - LEAST_SPARED) * whole:
+    if wanted is None and kept > (1.0 - LEAST_SPARED) * whole:
         return None
-    return Compressed(EnergyKernel(tuple(terms), kernel.similarity), most, dropped, worst)
+    return Compressed(EnergyKernel(tuple(terms), kernel.similarity), kept, dropped, worst)
 
 
 def _sample(

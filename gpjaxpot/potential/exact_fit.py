@@ -12,7 +12,8 @@ from gpjaxpot.gp.levels import exact_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.exact_model import ExactModel, block, linear, one_by_one, padded_places
-from gpjaxpot.potential.levels import VARIANCE, Levels, learn
+from gpjaxpot.potential.held_out import Judged
+from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.structure import Structure
 
@@ -61,6 +62,23 @@ def condition(
     return ExactModel(tuple(structures), tuple(o.places for o in data), posterior), levels
 
 
+def judge_exact(
+    covariance: np.ndarray,
+    data: Sequence[Observations],
+    objective: str,
+    start: dict[str, float],
+    free: tuple[str, ...],
+    before: Judged | None,
+    callback: Callback,
+) -> Judged:
+    """Learn the levels in `free`, from those of the model `before`, and leave out structures."""
+    start = start if before is None else start | before.levels
+    levels = learn_levels(covariance, data, objective, start, free, callback, before is not None)
+    used = _some(data)
+    arguments, places = _arguments_of(covariance, data, used)
+    return Judged(exact_left_out(logs(levels.values), *arguments, places, OBSERVABLES), used, levels.values)
+
+
 def learn_levels(
     covariance: np.ndarray,
     data: Sequence[Observations],
@@ -68,17 +86,15 @@ def learn_levels(
     start: dict[str, float],
     free: tuple[str, ...],
     callback: Callback,
+    warm: bool = False,
 ) -> Levels:
-    """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations."""
+    """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations; for `warm` see `learn`."""
     _, _, known, kind = _joined(data)
     present = {OBSERVABLES[k] for k in np.unique(kind[~known])}
     start = {k: v for k, v in start.items() if k == VARIANCE or k in present}
     free = tuple(name for name in free if name in start)
     used = _some(data)
-    edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
-    members = [np.arange(edges[i], edges[i + 1]) for i in used]
-    matrix, sigma, kinds, targets = evidence_arguments(covariance, data, np.concatenate(members))
-    places = jnp.asarray(_padded(members))
+    (matrix, sigma, kinds, targets), places = _arguments_of(covariance, data, used)
     return learn(
         objective,
         lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
@@ -87,7 +103,17 @@ def learn_levels(
         start,
         free,
         callback,
+        warm,
     )
+
+
+def _arguments_of(
+    covariance: np.ndarray, data: Sequence[Observations], used: Sequence[int]
+) -> tuple[tuple[Array, Array, Array, Array], Array]:
+    """`evidence_arguments` of some structures, and which of these observations are each one's."""
+    edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
+    members = [np.arange(edges[i], edges[i + 1]) for i in used]
+    return evidence_arguments(covariance, data, np.concatenate(members)), jnp.asarray(_padded(members))
 
 
 def evidence_arguments(

@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from gpjaxpot.gp.left_out import WEIGHTS
 from gpjaxpot.potential.budget import Estimate
-from gpjaxpot.potential.held_out import Kept, choose, prior_variances
+from gpjaxpot.potential.held_out import Kept
 from gpjaxpot.potential.levels import Levels
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing
@@ -40,20 +41,18 @@ def grow(
     settings: Settings,
     start: dict[str, float],
     free: tuple[str, ...],
+    variances: Callable[[], dict[int, Float[np.ndarray, "_"]]],
     callback: Callback,
     checkpoint: Path | None = None,
 ) -> Grown:
     """Assemble with twice the inducing environments, again and again, until that gains too little.
 
     The gain of the last doubling is that over every other of its environments.  Stops at what `estimate` allows, or
-    at once where the number is given.
+    at once where the number is given.  `variances` gives the `prior_variances` of what `choose` leaves out.
     """
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
     seed, warm = settings.train.seed, False
-    chosen = choose(data, seed)
-    # The same structures are left out whatever the inducing environments.
-    variances = cache(lambda: prior_variances(training.kernel, training.found, data, chosen, callback))
     while True:
         inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)

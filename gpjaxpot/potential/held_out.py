@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import stage
-from gpjaxpot.gp.left_out import PADDING, Held
+from gpjaxpot.gp.left_out import PADDING, Held, LeftOut
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.batching import batches, collated
@@ -23,6 +23,15 @@ Callback = Callable[[str, int, int], None]
 COUNT = 64
 LEAST_SEARCHED = 12
 WORK_PER_SCORE = 6e9
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a model makes of structures left out, their places, and its levels."""
+
+    left: LeftOut
+    places: Sequence[int]
+    levels: dict[str, float]
 
 
 def choose(data: Sequence[Observations], seed: int) -> Int[np.ndarray, " chosen"]:

@@ -66,6 +66,7 @@ def save(potential: Potential, path: str | Path) -> None:
             "energy_exponent": noise.energy_exponent,
             "isolated_energy": noise.isolated_energy,
             "groups": [[name, [list(p) for p in levels]] for name, levels in noise.groups],
+            "factors": [[name, [list(p) for p in of]] for name, of in noise.factors],
             "reported": None if noise.reported is None else list(noise.reported),
         },
         "sha256": {name: _hash(a) for name, a in arrays.items()},
@@ -181,11 +182,13 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
     else:
         model = _exact(arrays)
     levels, more = record["noise"], header["noise"]
-    groups = tuple((g, tuple((n, float(v)) for n, v in of)) for g, of in more["groups"])
+    groups, factors = (
+        tuple((g, tuple((n, float(v)) for n, v in of)) for g, of in more.get(key, ())) for key in ("groups", "factors")
+    )
     noise = Noise(
         levels["energy"], levels["forces"], levels["stress"],
         float(more["energy_exponent"]), float(more["isolated_energy"]), groups,
-        None if more.get("reported") is None else tuple(more["reported"]),
+        None if more.get("reported") is None else tuple(more["reported"]), factors,
     )  # fmt: skip
     ref = record["reference"]
     reference = EnergyReference(

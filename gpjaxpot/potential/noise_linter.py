@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from gpjaxpot.gp.noise import INDEPENDENT
 from gpjaxpot.potential.linted_data import LintedData, given
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.structures.finding import Finding
@@ -27,14 +28,15 @@ def _of_energy_noise(settings: Settings, data: LintedData) -> Iterator[Finding]:
     if not given(noise, "energy") or len(rest) < 2:
         return
     atoms = float(np.median(sizes))
-    sigma = float(noise.energy) * atoms ** (noise.energy_exponent - 1.0)
+    exponent = INDEPENDENT if noise.energy_exponent == "auto" else noise.energy_exponent
+    sigma = float(noise.energy) * atoms ** (exponent - 1.0)
     spread = float(np.std(rest))
     least = _ENERGY_SHARE * spread * np.sqrt(_AT / len(rest))
     told = (
         f"energy σ of {EV_TO_MEV * sigma:.2g} meV/atom (noise.energy = {noise.energy:g} eV, {atoms:g} atoms) is "
     )
     have = f"{len(rest)} structures, whose energies spread over {EV_TO_MEV * spread:.3g} meV/atom"
-    scale = atoms ** (1.0 - noise.energy_exponent)
+    scale = atoms ** (1.0 - exponent)
     if sigma < least:
         yield Finding(
             "warning",

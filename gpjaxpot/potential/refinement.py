@@ -91,9 +91,12 @@ def refine(
     reason = "asked for"
     if judged:
         best = _judge(system, assembled, start, places, kept(), asked, callback)
-        if isinstance(best, str):
+        if isinstance(best, str) and not asked:
             return Refined(None, levels, best)
-        levels, reason = best
+        if isinstance(best, str):
+            reason = f"asked for, at the sparse model's levels: {best}"
+        else:
+            levels, reason = best
     solution = system.solve(levels.values, None, None, FINE, ITERATIONS, callback)
     if not solution.converged:
         share = solution.residual / np.sqrt(len(solution.values))

@@ -13,6 +13,9 @@ Auto = Literal["auto"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Degree = Annotated[int, Field(ge=0)]
+# A fit that may take less time (s) leaves out what takes minutes: learning descriptors, asking how noise depends on the
+# structure, solving for the exact mean.
+QUICK = 300.0
 
 
 # Where a value may be one of several kinds, pydantic names each kind it tried as a part of the place.
@@ -52,18 +55,23 @@ class KernelSettings(_Part):
 
 
 class GroupNoise(_Part):
-    """Noise levels of one group (config_type) of structures."""
+    """Noise of one group (config_type) of structures: levels of its own, or factors on those of all."""
 
     energy: float | None = Field(None, gt=0)
     forces: float | None = Field(None, gt=0)
     stress: float | None = Field(None, gt=0)
+    energy_factor: float | None = Field(None, gt=0)
+    forces_factor: float | None = Field(None, gt=0)
+    stress_factor: float | None = Field(None, gt=0)
 
 
 class NoiseSettings(_Part):
     """Standard deviations of the labels; auto: by [train] objective."""
 
     energy: Auto | Positive = Field("auto", description="eV: σ of a total energy is this times N^p")
-    energy_exponent: float = Field(0.5, ge=0, le=1, description="p of that law")
+    energy_exponent: Auto | Annotated[float, Field(ge=0, le=1)] = Field(
+        "auto", description="p of that law: 0.5 if atoms err independently, 1 if together; auto: as left_out shows"
+    )
     forces: Auto | Positive = Field("auto", description="eV/Å, one component")
     stress: Auto | Positive = Field("auto", description="eV/Å³, one component")
     isolated_energy: float = Field(1e-4, gt=0, description="eV, for isolated atoms")
@@ -72,8 +80,10 @@ class NoiseSettings(_Part):
     )
     aleatoric_forces: Auto | Positive = Field("auto", description="the same for forces")
     aleatoric_stress: Auto | Positive = Field("auto", description="the same for stress")
+    by_group: bool = Field(True, description="learn factors of groups, where structures left out gain by them")
     groups: dict[str, GroupNoise] = Field(
-        default_factory=dict, description="levels of single groups: [noise.groups.NAME]"
+        default_factory=dict,
+        description="of single groups, [noise.groups.NAME]: energy, forces, stress, or a factor, as energy_factor",
     )
 
 
@@ -87,6 +97,9 @@ class ModelSettings(_Part):
     )
     features: Auto | Literal["all"] | Count = Field(
         "auto", description="components kept of each SOAP vector; auto: as few as lose little, all, or a number"
+    )
+    most_features: Auto | Count = Field(
+        "auto", description="bound on what features=auto keeps; auto: what leaves time for refine"
     )
     refine: Auto | bool = Field(
         "auto", description="solve for the mean of the exact posterior after a sparse fit; auto: if it predicts better"

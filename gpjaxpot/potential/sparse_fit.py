@@ -5,14 +5,14 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
@@ -23,8 +23,9 @@ from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.streamed_qr import StreamedQR
-from gpjaxpot.potential.held_out import Kept, choose
+from gpjaxpot.potential.held_out import Judged, Kept, choose
 from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
+from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -35,6 +36,8 @@ compiled_environments = eqx.filter_jit(environments)
 # Environments that inducing ones are chosen from, at the most.
 CANDIDATES = 20000
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+# Inducing environments of the small models by which kinds of noise are compared.
+JUDGED_WITH = 300
 FIXED = "fixed"
 
 
@@ -219,6 +222,30 @@ class Assembled:
             count += n
             log_noise += own + 2.0 * n * np.log(level)
         return np.concatenate(rows), count, log_noise
+
+
+def judge_sparse(
+    training: StagedSet,
+    data: Sequence[Observations],
+    settings: Settings,
+    start: dict[str, float],
+    free: tuple[str, ...],
+    before: Judged | None,
+    variances: Callable[[], dict[int, Float[np.ndarray, "_"]]],
+    callback: Callback,
+) -> Judged:
+    """Learn the levels in `free`, from those of the model `before`, with few inducing environments; leave structures
+    out.
+    """  # fmt: skip
+    asked = settings.model.n_inducing
+    count = JUDGED_WITH if asked == "auto" else min(JUDGED_WITH, int(asked))
+    inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, callback)
+    assembled = Assembled.make(training, data, inducing, settings.train.seed, callback)
+    kept = cache(lambda: assembled.hold(variances()))
+    start = start if before is None else start | before.levels
+    levels = assembled.learn(settings.train.objective, start, free, kept, callback, before is not None)
+    left = sparse_left_out(logs(levels.values), assembled.parts, kept().held(assembled.whitening), OBSERVABLES)
+    return Judged(left, list(assembled.kept), levels.values)
 
 
 def _fold(factors: dict[str, StreamedQR], rows: np.ndarray, data: Observations) -> None:

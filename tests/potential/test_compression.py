@@ -29,10 +29,10 @@ def kernel(species=(14,), **more):
     return gp.EnergyKernel((gp.Term(gp.SOAP(**SOAP, **more, species=species), gp.DotPower(4)),))
 
 
-def compressed(frames, species=(14,), wanted=None):
+def compressed(frames, species=(14,), wanted=None, most=None):
     whole = kernel(species)
     found = [neighbourhood(f.structure, species, whole.reach) for f in frames]
-    return compress(whole, found, wanted, 0, lambda *a: None)
+    return compress(whole, found, wanted, 0, lambda *a: None, most)
 
 
 def dropped(made, structure):
@@ -86,12 +86,12 @@ def test_a_rare_environment_is_not_forgotten():
 
 
 def test_one_among_many_is_weighed_up():
-    """What a mean over all would drop: one vector of 400 has a hundredth of its length in a direction of its own."""
+    """What a mean over all would drop: one vector of 400 has a part of its length in a direction of its own."""
     rng = np.random.default_rng(0)
     vectors = np.zeros((400, 9))
     vectors[:, :3] = np.abs(rng.normal(size=(400, 3)))
     vectors /= np.linalg.norm(vectors, axis=1)[:, None]
-    vectors[7] = [np.sqrt(1 - 0.008**2), 0, 0, 0, 0, 0, 0, 0, 0.008]
+    vectors[7] = [np.sqrt(1 - 0.005**2), 0, 0, 0, 0, 0, 0, 0, 0.005]
     moves = np.zeros((400, 1, 9))
     assert compression._enough(np.linalg.eigvalsh(vectors.T @ vectors / 400)[::-1]) == 3
     values, right = compression._spectrum(vectors, moves)
@@ -113,6 +113,39 @@ def test_as_many_as_are_wanted():
     assert made.kept == 7
     assert made.kernel.terms[0].descriptor.n_features == 7
     assert made.dropped > DROPPED
+
+
+def test_a_bound_holds_for_those_that_would_be_more():
+    free = compressed(labelled(20, species=(14, 32)), (14, 32))
+    counts = [int(np.sum(np.any(d != 0.0, axis=0))) for d in np.asarray(free.kernel.terms[0].descriptor.projection)]
+    bounded = compressed(labelled(20, species=(14, 32)), (14, 32), most=max(counts) - 3)
+    kept = [int(np.sum(np.any(d != 0.0, axis=0))) for d in np.asarray(bounded.kernel.terms[0].descriptor.projection)]
+    assert kept == [min(c, max(counts) - 3) for c in counts]
+    assert bounded.kept == max(counts) - 3
+
+
+def test_molecules_have_as_many_as_leave_time_for_the_exact_mean(monkeypatch):
+    """On a slow machine fewer, which the resolved settings repeat on a fast one."""
+    from gpjaxpot.potential import budget
+
+    frames = labelled(4, species=(1, 14), periodic=False)
+    own = kernel((1, 14))
+
+    def planned(speed, **more):
+        monkeypatch.setattr(budget, "_flops_per_second", lambda: speed)
+        wanted = gp.load_settings(None, ["model.method=sparse", *(f"model.{k}={v}" for k, v in more.items())])
+        return budget.plan(frames, own, wanted.model, 100)
+
+    fast = planned(1e12)
+    assert fast.most_features is None
+    flops = planned(1.0, refine="true").most_seconds - planned(1.0, refine="false").most_seconds
+    speed = 0.6 * flops / (budget.REFINEMENT_SHARE * 900.0)
+    slow = planned(speed)
+    assert slow.most_features is not None
+    whole = round(budget.KEPT * own.terms[0].descriptor.n_spectrum)
+    assert slow.most_features == pytest.approx(0.6 * whole, abs=1.0)
+    assert planned(speed, refine="false").most_features is None
+    assert planned(speed, most_features=9).most_features is None
 
 
 def test_no_projection_where_it_would_be_of_no_use():

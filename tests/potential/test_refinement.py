@@ -139,6 +139,16 @@ def test_it_is_taken_where_it_predicts_better_and_only_there(many):
     assert "left out" in chosen["reason"]
 
 
+def test_asked_for_it_is_made_though_no_comparison_converges(many, monkeypatch):
+    monkeypatch.setattr(refinement, "COMPARED", 1)
+    wanted = ("model.method=sparse", "model.n_inducing=4", "model.refine=true", "train.search=false")
+    sharp = soap(n_max=5, l_max=4, sigma=0.35)
+    potential = gp.fit(many, sharp, gp.DotPower(4), settings=gp.load_settings(None, [*wanted]))
+    assert potential.model.refined is not None
+    chosen = {c["key"]: c for c in potential.record["choices"]}["model.refine"]
+    assert "1 iterations did not bring the residual" in chosen["reason"]
+
+
 def test_resolved_settings_repeat_the_fit_bit_for_bit(many):
     """With the levels given there is nothing to judge by: the choice to refine is repeated as it was made."""
     sharp, k = soap(n_max=5, l_max=4, sigma=0.35), gp.DotPower(4)

@@ -110,6 +110,22 @@ def test_learning_raises_the_evidence_and_keeps_the_bounds(monkeypatch):
     assert float(again.terms[0].descriptor.sigma) == learned["descriptor.0.sigma"]
 
 
+def test_molecules_have_settings_of_their_own_and_no_search(monkeypatch):
+    from gpjaxpot.potential import choices, learned_kernel
+
+    monkeypatch.setattr(learned_kernel, "LEAST_FORCES", 10)
+    frames = labelled(3, species=(1, 14), periodic=False)
+    assert not learned_kernel.searches(frames, gp.Settings())
+    assert learned_kernel.searches(labelled(3, species=(1, 14)), gp.Settings())
+    assert learned_kernel.searches(labelled(3, periodic=False), gp.Settings())  # a cluster without hydrogen
+    kernel, made, _ = choices.choose_kernel(frames, gp.Settings())
+    soap = kernel.terms[0].descriptor
+    assert (float(soap.cutoff), float(soap.sigma), soap.n_max, soap.l_max) == (6.0, 0.4, *choices.FINE)
+    monkeypatch.setattr(choices, "FINE_MOLECULES", 0.0)
+    large = choices.choose_kernel(frames, gp.Settings())[0].terms[0].descriptor
+    assert (large.n_max, large.l_max) == choices.COARSE
+
+
 def test_the_search_can_be_switched_off():
     frames = labelled(3)
     kernel, made = learn_kernel(frames, settings("train.search=false"), lambda *a: None)

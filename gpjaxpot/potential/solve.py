@@ -1,0 +1,121 @@
+"""The posterior of a task, exact or sparse, with the noise that the data show."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from gpjaxpot.gp.noise import Noise
+from gpjaxpot.kernels import EnergyKernel
+from gpjaxpot.potential.budget import Estimate, plan
+from gpjaxpot.potential.choices import Choice
+from gpjaxpot.potential.compression import compress
+from gpjaxpot.potential.exact_fit import condition, dense_covariance, judge_exact
+from gpjaxpot.potential.growth import Grown, grow
+from gpjaxpot.potential.held_out import Judged, choose, prior_variances
+from gpjaxpot.potential.hyper import Solved, exact_mixture, single, sparse_mixture
+from gpjaxpot.potential.refinement import Refined, refine
+from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.sparse_fit import judge_sparse
+from gpjaxpot.potential.staged_set import StagedSet
+from gpjaxpot.potential.task import Task
+from gpjaxpot.structures.batch import Neighbourhood, neighbourhood
+
+Callback = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model with its levels, the kernel and the noise that it goes with, and what was chosen on the way."""
+
+    kernel: EnergyKernel
+    noise: Noise
+    solved: Solved
+    choices: list[Choice]
+
+
+def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
+    """The exact posterior, or the mixture of several."""
+    settings, report, objective = task.settings, task.report, task.settings.train.objective
+    covariance = dense_covariance(kernel, task.structures, task.data(noise), report)
+
+    def judge(noise: Noise, before: Judged | None) -> Judged:
+        return judge_exact(covariance, task.data(noise), objective, *task.start(noise), before, report)
+
+    noise, choices = task.shaped(noise, judge)
+    data, (start, free) = task.data(noise), task.start(noise)
+    if settings.hyper.method == "none":
+        solved = single(*condition(covariance, task.structures, data, objective, start, free, report))
+    else:
+        solved = exact_mixture(covariance, task.structures, data, start, free, settings, report)
+    return Fitted(kernel, noise, solved, [*choices, *solved.choices])
+
+
+def solve_sparse(
+    task: Task, kernel: EnergyKernel, noise: Noise, estimate: Estimate, checkpoint: Path | None
+) -> Fitted:
+    """The sparse posterior, as large as pays, its mean refined where that is wanted; or the mixture of several."""
+    settings, report = task.settings, task.report
+    found = [neighbourhood(s, kernel.species, kernel.reach) for s in task.structures]
+    kernel, choices = _compressed(kernel, found, settings, estimate.most_features, report)
+    # Again, now that it is known how many components there are.
+    known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
+    data = task.data(noise)
+    estimate = plan(task.frames, kernel, known, sum(len(o) for o in data))
+    training = StagedSet(kernel, found, float(estimate.spare_bytes))
+    # The same structures are left out whatever the noise and the inducing environments.
+    chosen, observed = choose(data, settings.train.seed), data
+    variances = cache(lambda: prior_variances(kernel, found, observed, chosen, report))
+
+    def judge(noise: Noise, before: Judged | None) -> Judged:
+        return judge_sparse(training, task.data(noise), settings, *task.start(noise), before, variances, report)
+
+    noise, shaped = task.shaped(noise, judge)
+    data, (start, free) = task.data(noise), task.start(noise)
+    grown = grow(training, data, estimate, settings, start, free, variances, report, checkpoint)
+    if grown.reason:
+        choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))
+    if settings.hyper.method == "none":
+        solved = _refined(grown, free, estimate, settings, report)
+    else:
+        solved = sparse_mixture(grown.assembled, start, free, grown.levels, settings, report)
+    return Fitted(kernel, noise, solved, [*choices, *shaped, *solved.choices])
+
+
+def _compressed(
+    kernel: EnergyKernel, found: Sequence[Neighbourhood], settings: Settings, most: int | None, report: Callback
+) -> tuple[EnergyKernel, list[Choice]]:
+    """The kernel on as many components of its vectors as the settings want, or as many as matter, up to `most`."""
+    wanted, bound = settings.model.features, settings.model.most_features
+    if wanted == "all":
+        return kernel, []
+    whole = max(t.descriptor.n_spectrum for t in kernel.terms)
+    most = (most or whole) if bound == "auto" else bound
+    made = compress(kernel, found, None if wanted == "auto" else int(wanted), settings.train.seed, report, most)
+    if made is None:
+        why = "few as they are, or nearly all needed, or kernel or species allow no projection"
+        return kernel, [Choice("model.features", "all", why)]
+    why = f"of {whole}; this leaves out {made.dropped:.1g} of a vector's length (rms), {made.worst:.1g} at worst"
+    choices = [Choice("model.features", made.kept, why)]
+    if wanted == "auto" and bound == "auto":
+        # Found again by a slower machine, it would be another.
+        why = "no bound is needed" if most == whole else "more would leave too little time to solve for the exact mean"
+        choices.append(Choice("model.most_features", most, why))
+    return made.kernel, choices
+
+
+def _refined(
+    grown: Grown, free: tuple[str, ...], estimate: Estimate, settings: Settings, report: Callback
+) -> Solved:
+    """The sparse model, its mean refined where that is wanted."""
+    asked = settings.model.refine
+    refined = Refined(None, grown.levels, estimate.refine)
+    if settings.train.objective == "evidence" and asked == "auto":
+        refined = replace(refined, reason="levels are those of the sparse model's evidence")
+    elif asked is True or (asked == "auto" and not estimate.refine):
+        refined = refine(grown.assembled, grown.levels, free, grown.kept, asked is True, report)
+    model = refined.model
+    if model is None:
+        model = grown.assembled.condition(grown.levels.values)
+    made = single(model, refined.levels)
+    return replace(made, choices=() if asked is False else (refined.choice,))
