@@ -155,11 +155,11 @@ def plan(
     held, shared, flops = work.refinement(most)
     refining = REFINEMENT_OVERHEAD * flops / speed
     # The work grows in proportion to the components; of half of what they should be no good mean is made.
-    share = min(1.0, REFINEMENT_SHARE * model.time / refining)
-    most_features = None
-    bounded = may_refine and molecular(frames) and work.projects and model.features == "auto"
-    if bounded and model.most_features == "auto" and LEAST_FEATURES < share < 1.0:
-        held, refining, most_features = share * held, share * refining, int(share * work.features)
+    share = REFINEMENT_SHARE * model.time / refining
+    bounded = may_refine and molecular(frames) and work.projects and model.features == model.most_features == "auto"
+    most_features = int(share * work.features) if bounded and share > LEAST_FEATURES else None
+    if most_features is not None and share < 1.0:
+        held, refining = share * held, share * refining
     refine = ""
     if model.refine is False:
         refine = "not asked for"

@@ -90,7 +90,7 @@ def _compressed(
     if wanted == "all":
         return kernel, []
     whole = max(t.descriptor.n_spectrum for t in kernel.terms)
-    most = (most or whole) if bound == "auto" else bound
+    most = min(most or whole, whole) if bound == "auto" else bound
     made = compress(kernel, found, None if wanted == "auto" else int(wanted), settings.train.seed, report, most)
     if made is None:
         why = "few as they are, or nearly all needed, or kernel or species allow no projection"
