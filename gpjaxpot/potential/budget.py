@@ -59,6 +59,8 @@ class Estimate:
     """Why the mean of a sparse model is not to be refined unless asked for; "" if it may be."""
     most_features: int | None = None
     """Components with which a refinement that may follow keeps to its share of the time."""
+    products: int = 0
+    """Products with the covariance of all data that a refinement has time for."""
     spare_bytes: int = 0
     """What the budget leaves for keeping what could be made again."""
 
@@ -160,6 +162,7 @@ def plan(
     most_features = int(share * work.features) if bounded and share > LEAST_FEATURES else None
     if most_features is not None and share < 1.0:
         held, refining = share * held, share * refining
+    products = int(PRODUCTS * REFINEMENT_SHARE * model.time / refining)
     refine = ""
     if model.refine is False:
         refine = "not asked for"
@@ -176,7 +179,7 @@ def plan(
     spare = max(0, int(budget - max(sparse(most)[0], held - shared if not refine else 0.0)))
     seconds, longest = seconds + extra, longest + extra
     return Estimate(
-        "sparse", wanted, most, n, atoms, memory, seconds, longest, free, reason, refine, most_features, spare
+        "sparse", wanted, most, n, atoms, memory, seconds, longest, free, reason, refine, most_features, products, spare
     )
 
 

@@ -30,17 +30,21 @@ Callback = Callable[[str, int, int], None]
 # Of all structures this share is left out to judge by, at most as many as the sparse levels were learned on.
 LEFT_OUT = 8
 # Residuals, in units of the noise, at which a comparison and the final solution end: root mean squares, were all of it
-# in the kind of labels that has the fewest (energies, which forces outnumber by hundreds); iterations at the most.
+# in the kind of labels that has the fewest (energies, which forces outnumber by hundreds); iterations at the most,
+# where there is time for no more, and in any case.
 ROUGH = 0.3
 FINE = 0.1
 COMPARED = 120
 ITERATIONS = 200
+LONGEST = 600
 # It must lower the errors of structures left out by this share: it predicts more slowly.
 WORTH = 0.05
 # Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
-# while the last solution took few enough iterations: half the noise takes about twice as many.
+# while there is time for the iterations, or they are so few; the final solution takes this many times those before.
 LEAST_GAIN = 0.02
 HALVINGS = 3
+PRODUCTS = 170
+MORE = 1.4
 # Rows that are added to a second moment at once.
 GRAM_ROWS = 4096
 
@@ -65,6 +69,7 @@ def refine(
     free: tuple[str, ...],
     kept: Callable[[], Kept],
     asked: bool,
+    products: int,
     callback: Callback,
 ) -> Refined:
     """Solve for the exact mean at `levels`, or at less noise if all levels are free and that predicts better.
@@ -75,6 +80,7 @@ def refine(
         free: levels that may still be changed.
         kept: structures to leave out, with the sparse model's covariances.
         asked: whether to refine whatever the structures left out say.
+        products: with the covariance of all data, for which there is time; a few are taken in any case.
         callback: progress.
 
     Raises:
@@ -90,14 +96,14 @@ def refine(
     system = _System.make(assembled, callback)
     reason = "asked for"
     if judged:
-        best = _judge(system, assembled, start, places, kept(), asked, callback)
+        best = _judge(system, assembled, start, places, kept(), asked, products, callback)
         if isinstance(best, str) and not asked:
             return Refined(None, levels, best)
         if isinstance(best, str):
             reason = f"asked for, at the sparse model's levels: {best}"
         else:
             levels, reason = best
-    solution = system.solve(levels.values, None, None, FINE, ITERATIONS, callback)
+    solution = system.solve(levels.values, None, None, FINE, min(max(ITERATIONS, products), LONGEST), callback)
     if not solution.converged:
         share = solution.residual / np.sqrt(len(solution.values))
         reason += f"; {solution.iterations} iterations left a residual of {share:.2g} of the noise"
@@ -115,16 +121,19 @@ def _judge(
     places: list[int],
     kept: Kept,
     asked: bool,
+    products: int,
     callback: Callback,
 ) -> tuple[Levels, str] | str:
     """Levels by which structures left out are predicted best, and why; or why the sparse mean is as good."""
     kinds, total = len(OBSERVABLES), sum(WEIGHTS)
     held = kept.some(len(places)).held(assembled.whitening)
     sparse = sparse_left_out(logs(start), assembled.parts, held, OBSERVABLES)
+    products, spent = max(products, PRODUCTS), 0
     best, before, guess = None, float(accuracy(sparse, kinds)), None
     for halving in range(HALVINGS + 1):
         levels = {n: v if n == VARIANCE else v / 2**halving for n, v in start.items()}
-        solution = system.solve(levels, places, guess, ROUGH, COMPARED, callback)
+        solution = system.solve(levels, places, guess, ROUGH, min(max(COMPARED, products // 3), LONGEST), callback)
+        spent += solution.iterations
         guess = solution.values * 0.5
         errors = system.errors(levels, places, solution.values, held.kind.shape)
         by_sparse = sparse_left_out(logs(levels), assembled.parts, held, OBSERVABLES)
@@ -133,10 +142,11 @@ def _judge(
         if not solution.converged or (best is not None and score - best[0] < LEAST_GAIN * total):
             break
         best = score, levels, left
-        if 4 * solution.iterations > COMPARED:
+        # Half the noise takes about twice as many iterations, and then the final solution somewhat more.
+        if spent + 2.0 * (1.0 + MORE) * solution.iterations > products:
             break
     if best is None:
-        return f"{COMPARED} iterations did not bring the residual below the noise"
+        return f"{spent} iterations did not bring the residual below the noise"
     score, levels, left = best
     gain = float(np.expm1((score - before) / total))
     if gain < WORTH and not asked:

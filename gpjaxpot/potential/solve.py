@@ -113,7 +113,7 @@ def _refined(
     if settings.train.objective == "evidence" and asked == "auto":
         refined = replace(refined, reason="levels are those of the sparse model's evidence")
     elif asked is True or (asked == "auto" and not estimate.refine):
-        refined = refine(grown.assembled, grown.levels, free, grown.kept, asked is True, report)
+        refined = refine(grown.assembled, grown.levels, free, grown.kept, asked is True, estimate.products, report)
     model = refined.model
     if model is None:
         model = grown.assembled.condition(grown.levels.values)

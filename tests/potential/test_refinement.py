@@ -141,6 +141,7 @@ def test_it_is_taken_where_it_predicts_better_and_only_there(many):
 
 def test_asked_for_it_is_made_though_no_comparison_converges(many, monkeypatch):
     monkeypatch.setattr(refinement, "COMPARED", 1)
+    monkeypatch.setattr(refinement, "LONGEST", 1)
     wanted = ("model.method=sparse", "model.n_inducing=4", "model.refine=true", "train.search=false")
     sharp = soap(n_max=5, l_max=4, sigma=0.35)
     potential = gp.fit(many, sharp, gp.DotPower(4), settings=gp.load_settings(None, [*wanted]))
@@ -158,6 +159,34 @@ def test_resolved_settings_repeat_the_fit_bit_for_bit(many):
     a, b = (p.predict(many[0], uncertainty=True) for p in (first, second))
     for name in ("energy", "forces", "energy_std", "forces_std"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+@pytest.mark.parametrize(("products", "halved"), [(0, 0), (10**6, refinement.HALVINGS)])
+def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved):
+    """Halving is made to look good; what stops it is the number of products."""
+    tried = []
+
+    class Slow:
+        kind, covariance = None, None
+
+        def solve(self, levels, places, guess, tolerance, most, callback):
+            tried.append(levels["forces"])
+            return refinement.Solution(np.zeros(1), 60 * 2 ** (len(tried) - 1), 0.0, True)
+
+        def errors(self, levels, places, values, shape):
+            return np.full(shape, levels["forces"])
+
+    plain = refinement._judge
+
+    def judge(system, assembled, start, places, kept, asked, _, callback):
+        return plain(Slow(), assembled, start, places, kept, asked, products, callback)
+
+    monkeypatch.setattr(refinement, "_judge", judge)
+    monkeypatch.setattr(refinement._System, "solve", lambda self, *a: refinement.Solution(np.zeros(798), 1, 0.0, True))
+    wanted = ("model.method=sparse", "model.n_inducing=4", "train.search=false")
+    gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
+    assert len(tried) == 1 + halved
+    np.testing.assert_allclose(tried, tried[0] / 2.0 ** np.arange(1 + halved))
 
 
 def test_a_kernel_that_is_no_function_of_the_product_is_refused(frames):
