@@ -99,7 +99,7 @@ def _compressed(
     choices = [Choice("model.features", made.kept, why)]
     if wanted == "auto" and bound == "auto":
         # Found again by a slower machine, it would be another.
-        why = "no bound is needed" if most == whole else "more would leave too little time to solve for the exact mean"
+        why = "no bound" if most == whole else "of more there would be too little time to solve for the exact mean"
         choices.append(Choice("model.most_features", most, why))
     return made.kernel, choices
 
