@@ -12,10 +12,12 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:ase")
 def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # Learning a descriptor, or refining a mean, takes a minute, and is tested by itself.
-    monkeypatch.setattr("gpjaxpot.potential.learned_kernel.LEAST_FORCES", 10**9)
+    # What a fit of minutes does besides takes minutes, and is tested by itself.
+    for module in ("learned_kernel", "noise_shape", "budget"):
+        monkeypatch.setattr(f"gpjaxpot.potential.{module}.QUICK", float("inf"))
     monkeypatch.setattr("gpjaxpot.potential.budget.MOST_INDUCING", 200)
-    monkeypatch.setattr("gpjaxpot.potential.budget.PRODUCTS", 1e9)
+    monkeypatch.setattr("gpjaxpot.potential.held_out.COUNT", 8)
+    monkeypatch.setattr("gpjaxpot.potential.levels.STEPS", 6)
     names = {}
     for block in BLOCKS:
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102

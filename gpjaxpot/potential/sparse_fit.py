@@ -239,11 +239,15 @@ def judge_sparse(
     """  # fmt: skip
     asked = settings.model.n_inducing
     count = JUDGED_WITH if asked == "auto" else min(JUDGED_WITH, int(asked))
-    inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, callback)
-    assembled = Assembled.make(training, data, inducing, settings.train.seed, callback)
+
+    def report(stage: str, done: int, total: int) -> None:
+        callback(f"noise: {stage}", done, total)
+
+    inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
+    assembled = Assembled.make(training, data, inducing, settings.train.seed, report)
     kept = cache(lambda: assembled.hold(variances()))
     start = start if before is None else start | before.levels
-    levels = assembled.learn(settings.train.objective, start, free, kept, callback, before is not None)
+    levels = assembled.learn(settings.train.objective, start, free, kept, report, before is not None)
     left = sparse_left_out(logs(levels.values), assembled.parts, kept().held(assembled.whitening), OBSERVABLES)
     return Judged(left, list(assembled.kept), levels.values)
 

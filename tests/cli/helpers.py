@@ -21,6 +21,8 @@ SMALL = tuple(
         "descriptor.radial_scale=none",
         "model.method=sparse",
         "model.n_inducing=30",
+        "noise.energy_exponent=0.5",
+        "noise.by_group=false",
     )
     for word in ("--set", setting)
 )
