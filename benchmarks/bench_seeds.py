@@ -27,7 +27,7 @@ def main() -> int:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    rows, fits, written = [], [], None
+    rows, fits, spread, written = [], [], {}, None
     for name, folder in data_sets(given.data, [given.set]):
         for seed in range(given.seeds):
             jax.clear_caches()  # the programs of all fits together run into the limit of memory maps
@@ -41,9 +41,8 @@ def main() -> int:
         return 0
     print(table(["set", "seed", "inducing", *KEYS.values(), "fit s"], rows))
     for key, label in KEYS.items():
-        values = np.array([fit[key] for fit in fits])
-        share = 100 * _spread([fit[key] for fit in fits])
-        print(f"{label}: mean {values.mean():.4g}, largest distance from it {share:.1f} %")
+        mean = np.mean([fit[key] for fit in fits])
+        print(f"{label}: mean {mean:.4g}, largest distance from it {100 * spread[key]:.1f} %")
     print(f"wrote {written}")
     return 0
 

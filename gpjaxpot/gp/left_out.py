@@ -13,6 +13,8 @@ Source: Rasmussen & Williams (2006), §5.4.2, for blocks instead of single point
 Influence in Regression* (1982), for weight space.
 """
 
+from collections.abc import Mapping
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -161,13 +163,23 @@ def calibrate(left_out: LeftOut, kinds: int) -> tuple[float, dict[int, float]]:
     return values["scale"], {k: values[str(k)] for k in found}
 
 
+def predicted_variance(
+    left_out: LeftOut, scale: float, levels: Mapping[int, float]
+) -> Float[np.ndarray, "structures rows"]:
+    """Variance of each label about its prediction: the epistemic one, scaled, and the noise of its kind."""
+    kind, unit = np.asarray(left_out.kind), np.asarray(left_out.unit)
+    noise = np.zeros(kind.shape)
+    for k, level in levels.items():
+        noise = np.where(kind == k, (level * unit) ** 2, noise)
+    return scale**2 * np.maximum(np.asarray(left_out.epistemic), 0.0) + noise
+
+
 def misfits(left_out: LeftOut, scale: float, levels: dict[int, float]) -> Float[np.ndarray, " structures"]:
     """How many σ each structure's labels are from what the others predict: root mean square of its worst kind."""
-    kind = np.asarray(left_out.kind)
+    kind, variance = np.asarray(left_out.kind), predicted_variance(left_out, scale, levels)
     largest = np.zeros(len(kind))
-    for k, level in levels.items():
+    for k in levels:
         own = kind == k
-        variance = scale**2 * np.maximum(np.asarray(left_out.epistemic), 0.0) + (level * np.asarray(left_out.unit)) ** 2
         square = np.where(own, np.asarray(left_out.error) ** 2 / np.where(own, variance, 1.0), 0.0)
         largest = np.maximum(largest, np.sum(square, axis=1) / np.maximum(np.sum(own, axis=1), 1))
     return np.sqrt(largest)

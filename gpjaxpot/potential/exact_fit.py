@@ -14,7 +14,7 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.exact_model import ExactModel, block, linear, one_by_one, padded_places
 from gpjaxpot.potential.held_out import Judged
 from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
-from gpjaxpot.potential.training import Observations
+from gpjaxpot.potential.training import Observations, learnable
 from gpjaxpot.structures.structure import Structure
 
 Callback = Callable[[str, int, int], None]
@@ -89,9 +89,8 @@ def learn_levels(
     warm: bool = False,
 ) -> Levels:
     """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations; for `warm` see `learn`."""
-    _, _, known, kind = _joined(data)
-    present = {OBSERVABLES[k] for k in np.unique(kind[~known])}
-    start = {k: v for k, v in start.items() if k == VARIANCE or k in present}
+    present = {VARIANCE, *learnable(data)}
+    start = {k: v for k, v in start.items() if k in present}
     free = tuple(name for name in free if name in start)
     used = _some(data)
     (matrix, sigma, kinds, targets), places = _arguments_of(covariance, data, used)

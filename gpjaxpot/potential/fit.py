@@ -71,13 +71,14 @@ def fit(
     choices.append(Choice("model.method", estimate.method, estimate.reason))
     hyper = settings.hyper.method != "none"
     if hyper:
-        check_free(settings, task.start(noise)[1], data)
+        check_free(settings, task.start(noise, data)[1], data)
     if estimate.method == "exact":
         fitted = solve_exact(task, kernel, noise)
     else:
         fitted = solve_sparse(task, kernel, noise, estimate, checkpoint)
     kernel, noise, solved = fitted.kernel, fitted.noise, fitted.solved
-    data, free = task.data(noise), task.start(noise)[1]
+    data = task.data(noise)
+    free = task.start(noise, data)[1]
     choices += fitted.choices
     model, levels = solved.model, solved.levels
     final = _scale(kernel, solved.variance)

@@ -21,7 +21,7 @@ from gpjaxpot.potential.levels import PRIOR, VARIANCE, Levels, logs
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import Assembled
 from gpjaxpot.potential.sparse_model import SparseModel
-from gpjaxpot.potential.training import Observations
+from gpjaxpot.potential.training import Observations, learnable
 from gpjaxpot.structures.structure import Structure
 
 Callback = Callable[[str, int, int], None]
@@ -53,8 +53,7 @@ def check_free(settings: Settings, free: tuple[str, ...], data: Sequence[Observa
     Raises:
         InputError: if no level is free that the data speak of.
     """
-    kinds = {OBSERVABLES[k] for o in data for k in np.unique(o.kind[~o.known])}
-    if not [name for name in free if name == VARIANCE or name in kinds]:
+    if not set(free) & {VARIANCE, *learnable(data)}:
         raise InputError(
             f"hyper.method={settings.hyper.method}, but kernel.variance and all noise levels are given: nothing is "
             'left to be uncertain of; set one of them to "auto", or hyper.method=none'

@@ -5,19 +5,19 @@ of the atoms do, or in proportion to it, as shared ones do (another cell, other 
 groups (config_type) should weigh less than others: those of a hot liquid, say, beside those of strained crystals.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 
-from gpjaxpot.gp.left_out import PADDING, WEIGHTS, LeftOut, accuracy, calibrate
+from gpjaxpot.gp.left_out import PADDING, WEIGHTS, LeftOut, accuracy, calibrate, predicted_variance
 from gpjaxpot.gp.noise import INDEPENDENT, OBSERVABLES, SHARED, Noise, as_groups
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Judged
 from gpjaxpot.potential.settings import QUICK, NoiseSettings
 from gpjaxpot.structures.labels import Frame
 
+ENERGY = OBSERVABLES.index("energy")
 Judge = Callable[[Noise, Judged | None], Judged]
 # Sizes of structures must differ by this factor for an exponent to be seen, so many be left out, and the log density
 # of their energies must grow by so much for the shared one to be taken.
@@ -38,7 +38,7 @@ def shape_noise(
     frames: Sequence[Frame],
     noise: Noise,
     settings: NoiseSettings,
-    free: Sequence[str],
+    free: Collection[str],
     time: float,
     judge: Judge,
 ) -> tuple[Noise, list[Choice]]:
@@ -48,7 +48,7 @@ def shape_noise(
         frames: all training structures.
         noise: with the independent exponent, if it is to be learned.
         settings: what of the noise is given.
-        free: levels that are learned; nothing is asked of given ones.
+        free: observables of which labels have a level that is learned; nothing is asked of others.
         time: seconds that the fit may take; of a quick one nothing is asked.
         judge: fits a model with some noise and leaves structures out; from the levels of another one, if that is given.
 
@@ -84,11 +84,13 @@ def _exponent(
 ) -> tuple[Noise, Judged, Choice]:
     """The exponent under which energies left out are more probable; the shared one must not make them worse."""
     sizes = np.array([len(frames[i].structure) for i in base.places], float)
-    if not _sizes_differ([frames[i] for i in base.places]):
+    # Energies of which no σ is known; a structure may have none.
+    told_of = np.any(np.asarray(base.left.kind) == ENERGY, axis=1)
+    if not _sizes_differ([frames[i] for i, own in zip(base.places, told_of, strict=True) if own]):
         return noise, base, Choice("noise.energy_exponent", INDEPENDENT, "usual: structures left out are of one size")
     densities = {p: _energy_density(base.left, sizes**p) for p in (INDEPENDENT, SHARED)}
     gain = densities[SHARED] - densities[INDEPENDENT]
-    told = f"log density of {len(sizes)} energies left out, 1 less 0.5: {gain:.1f}"
+    told = f"log density of {np.sum(told_of)} energies left out, 1 less 0.5: {gain:.1f}"
     if gain < LEAST_EVIDENCE:
         return noise, base, Choice("noise.energy_exponent", INDEPENDENT, told)
     shared = replace(noise, energy_exponent=SHARED)
@@ -102,12 +104,9 @@ def _exponent(
 
 def _energy_density(left: LeftOut, unit: np.ndarray) -> float:
     """Log density of the energies left out, noise being a level times `unit`, at its best level."""
-    own = np.asarray(left.kind) == OBSERVABLES.index("energy")
-    kind = np.where(own, left.kind, PADDING)
-    energies = replace(left, kind=kind, unit=np.where(own, unit[:, None], 1.0))
-    scale, levels = calibrate(energies, len(OBSERVABLES))
-    level = levels[OBSERVABLES.index("energy")]
-    variance = (scale**2 * np.maximum(left.epistemic, 0.0) + (level * energies.unit) ** 2)[own]
+    own = np.asarray(left.kind) == ENERGY
+    energies = replace(left, kind=np.where(own, ENERGY, PADDING), unit=np.where(own, unit[:, None], 1.0))
+    variance = predicted_variance(energies, *calibrate(energies, len(OBSERVABLES)))[own]
     return float(-0.5 * np.sum(np.log(variance) + np.asarray(left.error)[own] ** 2 / variance))
 
 
@@ -131,12 +130,10 @@ def _by_group(
 def _factors(groups: Sequence[str | None], left: LeftOut, free: Sequence[str]) -> dict[str, dict[str, float]]:
     """For each group with structures enough, its errors in units of what was predicted, over those of all."""
     found: dict[str, dict[str, float]] = {}
-    scale, levels = calibrate(left, len(OBSERVABLES))
+    variance = predicted_variance(left, *calibrate(left, len(OBSERVABLES)))
     kind, error = np.asarray(left.kind), np.asarray(left.error)
     for name in free:
-        k = OBSERVABLES.index(name)
-        variance = scale**2 * np.maximum(left.epistemic, 0.0) + (levels.get(k, 0.0) * np.asarray(left.unit)) ** 2
-        own = (kind == k) & (variance > 0)
+        own = (kind == OBSERVABLES.index(name)) & (variance > 0)
         if not own.any():
             continue
         square = np.where(own, error**2 / np.where(own, variance, 1.0), 0.0)
@@ -156,10 +153,4 @@ def _factors(groups: Sequence[str | None], left: LeftOut, free: Sequence[str]) -
 def _gain(new: LeftOut, old: LeftOut) -> float:
     """By what share errors are smaller, as a logarithm; in the units of the old ones, which noise does not scale."""
     kinds = len(OBSERVABLES)
-    same = replace(new, unit=old.unit)
-    return float(accuracy(_as_jax(same), kinds) - accuracy(_as_jax(old), kinds)) / sum(WEIGHTS)
-
-
-def _as_jax(left: LeftOut) -> LeftOut:
-    """The same as JAX arrays."""
-    return LeftOut(*(jnp.asarray(a) for a in (left.error, left.epistemic, left.unit, left.kind)))
+    return float(accuracy(replace(new, unit=old.unit), kinds) - accuracy(old, kinds)) / sum(WEIGHTS)

@@ -37,13 +37,16 @@ class Fitted:
 def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
     """The exact posterior, or the mixture of several."""
     settings, report, objective = task.settings, task.report, task.settings.train.objective
-    covariance = dense_covariance(kernel, task.structures, task.data(noise), report)
+    data = task.data(noise)
+    covariance = dense_covariance(kernel, task.structures, data, report)
 
     def judge(noise: Noise, before: Judged | None) -> Judged:
-        return judge_exact(covariance, task.data(noise), objective, *task.start(noise), before, report)
+        tried = task.data(noise)
+        return judge_exact(covariance, tried, objective, *task.start(noise, tried), before, report)
 
-    noise, choices = task.shaped(noise, judge)
-    data, (start, free) = task.data(noise), task.start(noise)
+    noise, choices = task.shaped(noise, data, judge)
+    data = task.data(noise)
+    start, free = task.start(noise, data)
     if settings.hyper.method == "none":
         solved = single(*condition(covariance, task.structures, data, objective, start, free, report))
     else:
@@ -68,10 +71,12 @@ def solve_sparse(
     variances = cache(lambda: prior_variances(kernel, found, observed, chosen, report))
 
     def judge(noise: Noise, before: Judged | None) -> Judged:
-        return judge_sparse(training, task.data(noise), settings, *task.start(noise), before, variances, report)
+        tried = task.data(noise)
+        return judge_sparse(training, tried, settings, *task.start(noise, tried), before, variances, report)
 
-    noise, shaped = task.shaped(noise, judge)
-    data, (start, free) = task.data(noise), task.start(noise)
+    noise, shaped = task.shaped(noise, data, judge)
+    data = task.data(noise)
+    start, free = task.start(noise, data)
     grown = grow(training, data, estimate, settings, start, free, variances, report, checkpoint)
     if grown.reason:
         choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))

@@ -10,7 +10,7 @@ from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.levels import VARIANCE
 from gpjaxpot.potential.noise_shape import Judge, shape_noise
 from gpjaxpot.potential.settings import Settings
-from gpjaxpot.potential.training import Observations, collect
+from gpjaxpot.potential.training import Observations, collect, learnable
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
@@ -37,13 +37,17 @@ class Task:
         train = self.settings.train
         return collect(self.frames, self.reference, noise.opened(), (train.energies, train.forces, train.stress))
 
-    def start(self, noise: Noise) -> tuple[dict[str, float], tuple[str, ...]]:
+    def start(
+        self, noise: Noise, data: Sequence[Observations]
+    ) -> tuple[dict[str, float], tuple[str, ...]]:
         """Levels as given, or to start from; and which of them are free."""
-        return starting_levels(self.data(noise), noise, self.settings.kernel.variance)
+        return starting_levels(data, noise, self.settings.kernel.variance)
 
-    def shaped(self, noise: Noise, judge: Judge) -> tuple[Noise, list[Choice]]:
+    def shaped(
+        self, noise: Noise, data: Sequence[Observations], judge: Judge
+    ) -> tuple[Noise, list[Choice]]:
         """The noise with what structures left out, of whom `judge` tells, show of its dependence on the structure."""
-        free = self.start(noise)[1]
+        free = learnable(data) & set(self.start(noise, data)[1])
         return shape_noise(self.frames, noise, self.settings.noise, free, self.settings.model.time, judge)
 
 

@@ -67,6 +67,11 @@ def observations(
     return Observations(*joined)
 
 
+def learnable(data: Sequence[Observations]) -> set[str]:
+    """Observables of which there are labels whose σ is not known."""
+    return {OBSERVABLES[k] for o in data for k in np.unique(o.kind[~o.known])}
+
+
 def collect(
     frames: Sequence[Frame],
     reference: EnergyReference,

@@ -73,6 +73,20 @@ def test_nothing_is_asked_where_the_data_cannot_tell():
     assert shape_noise(mixed, NOISE, fixed, (), 900.0, judge)[0] == NOISE
 
 
+def test_energies_of_known_noise_have_no_exponent():
+    """Each with a σ of its own: nothing is under the level, and nothing is asked of it."""
+    frames = []
+    for k, n in enumerate([1, 4] * 10):
+        labels = labelled(1, n=n, seed=k, stress=False)[0].labels
+        own = gp.Labels(labels.energy, labels.forces, energy_sigma=0.01)
+        frames.append(gp.Frame(labelled(1, n=n, seed=k)[0].structure, own, group="ab"[k % 2]))
+    for options in (["model.method=sparse", "model.n_inducing=10"], ["model.method=exact", "train.energies=false"]):
+        potential = gp.fit(frames, soap(), gp.DotPower(2), settings=gp.load_settings(None, options))
+        chosen = {c["key"]: c for c in potential.record["choices"]}
+        assert chosen["noise.energy_exponent"]["value"] == INDEPENDENT
+        assert "the data do not tell" in chosen["noise.energy_exponent"]["reason"]
+
+
 @pytest.mark.parametrize("helps", [True, False])
 def test_a_noisy_group_weighs_less_if_that_helps(helps):
     """Forces of the hot group err four times as much; with factors all others are predicted better, or worse."""
