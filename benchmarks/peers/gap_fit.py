@@ -20,12 +20,15 @@ from benchmarks.timing import run_alone
 SELECTIONS = {"cur": "cur_points", "leverage": "cur_points"}
 
 
-def gap_arguments(config: Mapping[str, Any], train: Path, model: Path) -> list[str]:
+def gap_arguments(
+    config: Mapping[str, Any], train: Path, model: Path, isolated: Mapping[str, float] | None = None
+) -> list[str]:
     """What gap_fit is to be told so that it fits what our `config` says.
 
-    Energies per species are the average energy per atom. gap_fit multiplies the energy noise by
-    the root of the number of atoms. Stresses are left out. `delta`, the prior's standard deviation
-    of an atom's energy in eV, is the root of our signal variance; where that is learned, 1 eV.
+    Energies per species are those of `isolated` atoms in eV, or else the average energy per atom.
+    gap_fit multiplies the energy noise by the root of the number of atoms. Stresses are left out.
+    `delta`, the prior's standard deviation of an atom's energy in eV, is the root of our signal
+    variance; where that is learned, 1 eV.
 
     Raises:
         ValueError: if gap_fit has no such model.
@@ -50,7 +53,7 @@ def gap_arguments(config: Mapping[str, Any], train: Path, model: Path) -> list[s
     return [
         f"atoms_filename={train}",
         f"gap={{soap {words}}}",
-        "e0_method=average",
+        "e0_method=average" if not isolated else f"e0={{{':'.join(f'{s}:{e!r}' for s, e in isolated.items())}}}",
         f"default_sigma={{{noise['energy']} {noise['forces']} 0.0 0.0}}",
         "energy_parameter_name=energy",
         "force_parameter_name=forces",
@@ -90,8 +93,11 @@ def run_gap_fit(
     train: Path,
     folder: Path,
     core: int | None = None,
+    isolated: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Fits, and returns the measured record: seconds, peak memory, arguments and the model's path.
+
+    `isolated` has the energies (eV) of isolated atoms, where they are known.
 
     One thread, bound to `core` where one is given. Nothing is left out of the time: it is what a
     person waits for the command.
@@ -101,7 +107,7 @@ def run_gap_fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     program = quippy_python().parent / "gap_fit"
-    arguments = gap_arguments(config, train.resolve(), Path("gap.xml"))
+    arguments = gap_arguments(config, train.resolve(), Path("gap.xml"), isolated)
     log = folder / "gap_fit.log"
     with log.open("w") as stream:
         try:

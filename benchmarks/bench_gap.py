@@ -1,0 +1,112 @@
+"""Test errors of fits without configuration and of gap_fit with one SOAP, on the same structures.
+
+python -m benchmarks.bench_gap [--data FOLDER] [--sets LiPS water] [--seconds 900] [--name gap]
+
+gap_fit keeps the derivatives of all vectors in memory, some 100 MB for a structure, so that it is given a part of the
+sets, drawn at random, and we the same part.
+"""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+
+from benchmarks.bench_accuracy import train_and_test
+from benchmarks.inputs import BUILD, data_sets, parser
+from benchmarks.machine import write_result
+from benchmarks.peers.gap_fit import run_gap_fit
+from benchmarks.peers.quippy_process import one_shot
+from benchmarks.table import table
+
+# Structures of each set that gap_fit fits in some 6 GB.
+COUNTS = {"LiPS": 60, "water": 24, "Pt111_CO": 40, "3BPA": 120, "TiAl": 264}
+INDUCING = 2000
+LABELS = {"energy_mae_meV_per_atom": "E MAE meV/atom", "energy_rmse_meV_per_atom": "RMSE",
+          "forces_mae_eV_per_A": "F MAE eV/Å", "forces_rmse_eV_per_A": "RMSE"}  # fmt: skip
+
+
+def expert_config(species: int, hydrogen: bool) -> dict[str, Any]:
+    """One SOAP as an expert sets it by hand, in the words of our config files."""
+    return {
+        "descriptor": [
+            {
+                "type": "soap",
+                "n_max": 8,
+                "l_max": 6,
+                "sigma": 0.3 if hydrogen else 0.5,
+                "cutoff": 5.0,
+                "cutoff_width": 1.0,
+            }
+        ],
+        "kernel": {"type": "dot_power", "zeta": 4},
+        "noise": {"energy": 0.002, "energy_exponent": 0.5, "forces": 0.05},
+        # gap_fit takes so many of each species
+        "model": {"method": "sparse", "n_inducing": INDUCING // species, "selection": "leverage"},
+        "train": {"energies": True, "forces": True, "stress": False, "seed": 0},
+    }
+
+
+def part_of(folder: Path, count: int, tested: int) -> Path:
+    """A folder with `count` training structures and `tested` test structures, as files for both programs."""
+    made = BUILD / "gap" / folder.name
+    made.mkdir(parents=True, exist_ok=True)
+    for name, most in (("train.xyz", count), ("test.xyz", tested)):
+        frames = ase.io.read(folder / name, ":")
+        drawn = np.random.default_rng(0).permutation(len(frames))[:most]
+        ase.io.write(made / name, [frames[i] for i in sorted(drawn)], format="extxyz")
+    if (folder / "isolated_atoms.xyz").exists():
+        shutil.copy(folder / "isolated_atoms.xyz", made)
+    return made
+
+
+def gap_errors(folder: Path, core: int) -> dict[str, Any]:
+    """Fits by gap_fit and evaluates: errors, seconds and memory."""
+    frames = ase.io.read(folder / "train.xyz", ":")
+    species = np.unique(np.concatenate([atoms.numbers for atoms in frames]))
+    config = expert_config(len(species), 1 in species)
+    alone = folder / "isolated_atoms.xyz"
+    isolated = {}
+    if alone.exists():
+        isolated = {atoms.symbols[0]: float(atoms.get_potential_energy()) for atoms in ase.io.read(alone, ":")}
+    record = run_gap_fit(config, folder / "train.xyz", folder / "model", core, isolated)
+    return record | one_shot((folder / "model" / "gap.xml").resolve(), "--evaluate", str(folder / "test.xyz"))
+
+
+def main() -> int:
+    """The command line of this module."""
+    options = parser(__doc__)
+    options.add_argument("--sets", nargs="+", default=tuple(COUNTS), metavar="NAME", help="data sets")
+    options.add_argument("--structures", type=int, help="training structures at most, instead of what fits")
+    options.add_argument("--test-structures", type=int, default=100, help="test structures at most")
+    options.add_argument("--seconds", type=float, default=900.0, help="that our fit may take")
+    options.add_argument("--name", default="gap", help="of the file under results/")
+    given = options.parse_args()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    rows, result, written = [], {}, None
+    for name, whole in data_sets(given.data, given.sets):
+        jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
+        count = given.structures or COUNTS.get(name, 50)
+        folder = part_of(whole, count, given.test_structures)
+        ours = train_and_test(folder, count, given.test_structures, given.seconds)
+        print(f"{name}: ours in {ours['fit_seconds']:.0f} s", flush=True)
+        peer = gap_errors(folder, given.core)
+        print(f"{name}: gap_fit in {peer['seconds']:.0f} s", flush=True)
+        result[name] = {"gpjaxpot": ours, "gap_fit": peer}
+        rows += [[name, ours["n_train"], "gpjaxpot", *(ours[k] for k in LABELS), ours["fit_seconds"]],
+                 ["", "", "gap_fit", *(peer[k] for k in LABELS), peer["seconds"]],
+                 ["", "", "ratio", *(ours[k] / peer[k] for k in LABELS), None]]  # fmt: skip
+        written = write_result(given.name, {"limits": vars(given), "sets": result})
+    if not rows:
+        return 0
+    print(table(["set", "structures", "program", *LABELS.values(), "fit s"], rows))
+    print(f"wrote {written}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
