@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gpjaxpot.kernels.energy_kernel import EnergyKernel, Term
     from gpjaxpot.kernels.function import FunctionKernel
     from gpjaxpot.kernels.stationary import Matern52, SquaredExponential
+    from gpjaxpot.potential.calibrate import calibrate
     from gpjaxpot.potential.fit import fit
     from gpjaxpot.potential.potential import Potential
     from gpjaxpot.potential.prediction import Prediction
@@ -58,6 +59,7 @@ _HOMES = {
     "Structure": "structures.structure",
     "Sum": "kernels.abstract",
     "Term": "kernels.energy_kernel",
+    "calibrate": "potential.calibrate",
     "check": "structures.check",
     "evaluate": "applications.evaluate",
     "fit": "potential.fit",
@@ -86,6 +88,7 @@ __all__ = [
     "Structure",
     "Sum",
     "Term",
+    "calibrate",
     "check",
     "evaluate",
     "fit",

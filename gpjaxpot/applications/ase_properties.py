@@ -30,7 +30,7 @@ SUFFIXES = {
     "_uncertainty_epistemic": "_epistemic_std",
     "_uncertainty_aleatoric": "_aleatoric_std",
 }
-"""Ending of a name in ASE's results, and the ending of the same field of a `Prediction`."""
+"""Ending of a name in ASE's results, and the ending of the same raw field of a `Prediction`."""
 
 UNCERTAINTIES = {
     quantity + suffix: shape for quantity, shape in QUANTITIES.items() for suffix in SUFFIXES

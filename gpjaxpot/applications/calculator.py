@@ -23,13 +23,16 @@ class UncertaintyError(RuntimeError):
 class Calculator(AseCalculator):
     """Energy, forces and stress of a potential, and one standard deviation of each, in ASE.
 
+    Uncertainties of a calibrated potential are half-widths of intervals that hold 68.27 % of labels, as a Gaussian's
+    standard deviation does; `raw=True` gives its own spreads instead, and `uncertainty_info` says which they are.
+
     Results (eV, Å): `energy`, `free_energy` (the same), `energies` (atoms,), `forces` (atoms, 3)
     and, where all three directions are periodic, `stress` (6,) in Voigt order. With
     `uncertainty=True`, or when one of them is asked for, also `energy_uncertainty`,
     `energies_uncertainty`, `forces_uncertainty` and `stress_uncertainty` with unit and shape of
     the property, each also with the suffix `_epistemic` (too little data) and `_aleatoric`
-    (noise of the labels); the total is the root of the sum of their squares. A part without a
-    noise model, such as that of `energies`, is absent.
+    (noise of the labels), which are always raw; the raw total is the root of the sum of their
+    squares. A part without a noise model, such as that of `energies`, is absent.
 
     Results are kept until the atoms change. Asking for an uncertainty after an energy costs one
     more prediction and leaves the energy as it was. Copies share the potential.
@@ -41,6 +44,7 @@ class Calculator(AseCalculator):
         "dtype": "float64",
         "uncertainty_threshold": None,
         "on_threshold": "warn",
+        "raw": False,
     }
     discard_results_on_any_change = True
     parameters: dict[str, Any]
@@ -54,6 +58,7 @@ class Calculator(AseCalculator):
         uncertainty_threshold: float | None = None,
         on_threshold: Literal["warn", "raise", "record"] = "warn",
         skin: float = 0.5,
+        raw: bool = False,
     ):
         """Keep the potential and the choices; nothing is computed yet.
 
@@ -67,6 +72,7 @@ class Calculator(AseCalculator):
                 record the atoms in `uncertainty_info`.
             skin: the neighbour list reaches this far (Å) beyond the cutoff, and is made anew when an
                 atom has moved by half of it.
+            raw: whether uncertainties are the potential's own spreads, whatever its calibration says.
 
         Raises:
             InputError: for a value that is not one of these.
@@ -75,12 +81,14 @@ class Calculator(AseCalculator):
         self.potential = potential
         self._neighbours = potential.neighbours(skin)
         self._above_threshold: list[int] = []
+        self._outside: list[int] = []
         self._warned = False
         super().__init__(
             uncertainty=uncertainty,
             dtype=dtype,
             uncertainty_threshold=uncertainty_threshold,
             on_threshold=on_threshold,
+            raw=raw,
         )
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
@@ -115,23 +123,32 @@ class Calculator(AseCalculator):
         prediction = self._predict(atoms, uncertainty)
         results = _standard_results(prediction)
         if uncertainty:
-            results |= _uncertainties(prediction)
+            results |= _uncertainties(prediction, self.parameters["raw"])
+            novelty = getattr(prediction, "novelty", None)
+            self._outside = [] if novelty is None else np.flatnonzero(np.asarray(novelty) > 1.0).tolist()
             self._check_threshold(results["forces_uncertainty"])
         # What was known stays bit for bit, whichever compiled function made it.
         self.results = results | self.results
 
     @property
     def uncertainty_info(self) -> dict[str, Any]:
-        """What the uncertainties are: calibration, model, and atoms above the threshold."""
+        """What the uncertainties are: calibration, model, and atoms that are not to be trusted.
+
+        `calibrated` lists the quantities whose uncertainty is; `outside` the atoms of the last calculation with
+        uncertainties whose environment is unlike those that were calibrated on, `above_threshold` those whose force is
+        too uncertain.
+        """
         summary = self.potential.summary()
-        calibration = summary.get("calibration") or {}
+        calibration = {} if self.parameters["raw"] else summary.get("calibration") or {}
         return {
-            "calibrated": bool(calibration),
+            "calibrated": [name for name in QUANTITIES if name in calibration.get("observables", {})],
             "method": calibration.get("method", "posterior"),
             "level": calibration.get("level"),
             "n_calib": calibration.get("n_structures", 0),
+            "source": calibration.get("source"),
             "model_hash": summary.get("fingerprint"),
             "above_threshold": list(self._above_threshold),
+            "outside": list(self._outside),
         }
 
     def todict(self, skip_default: bool = False) -> dict[str, Any]:
@@ -212,9 +229,9 @@ def _standard_results(prediction: Any) -> dict[str, Any]:
     return _present(prediction, {"free_energy": "energy"} | {name: name for name in QUANTITIES})
 
 
-def _uncertainties(prediction: Any) -> dict[str, Any]:
-    endings = SUFFIXES.items()
-    fields = {name + suffix: name + end for name in QUANTITIES for suffix, end in endings}
+def _uncertainties(prediction: Any, raw: bool) -> dict[str, Any]:
+    endings = SUFFIXES | ({} if raw else {"_uncertainty": "_uncertainty"})
+    fields = {name + suffix: name + end for name in QUANTITIES for suffix, end in endings.items()}
     return _present(prediction, fields)
 
 
@@ -233,6 +250,7 @@ def _check_parameter(key: str, value: Any) -> None:
     known = Calculator.default_parameters
     choices = {
         "uncertainty": (True, False),
+        "raw": (True, False),
         "dtype": ("float64", "float32"),
         "on_threshold": ("warn", "raise", "record"),
     }

@@ -1,17 +1,20 @@
 """Errors and uncertainty scores of a potential on frames with reference labels."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from gpjaxpot.applications.compared import Compared, compare
 from gpjaxpot.applications.predicts import Predicts
 from gpjaxpot.applications.species import check_species
 from gpjaxpot.errors import InputError
+from gpjaxpot.potential.calibration import VECTORS
+from gpjaxpot.potential.compared import Compared, compare
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.uncertainty import scores, vector_scores
+from gpjaxpot.uncertainty.distribution_scores import distribution_scores
+from gpjaxpot.uncertainty.quantile_function import QuantileFunction
 from gpjaxpot.units import EV_PER_A3_TO_GPA, EV_TO_MEV
 
 NO_GROUP = "(no group)"
@@ -34,10 +37,14 @@ def evaluate(
     for each group of frames, if any is named.
 
     `uncertainty` has a block for energy (per atom), forces and stress (components) with the
-    scores of `gpjaxpot.uncertainty` for the total σ, in the units of `UNITS`. Components that
+    scores of `gpjaxpot.uncertainty`, in the units of `UNITS`: of a calibrated model those of its
+    quantile functions, with `uncertainty_raw` for the total raw σ read as a Gaussian's; of another
+    model the latter alone.  A level that the calibration has too few data for has no coverage. Components that
     are certain by symmetry (no epistemic σ but round-off) are not scored but counted in `n_certain`. For
     forces, `spearman` and `auroc_top5` compare the length of an atom's force error with the root
-    of its covariance's trace, and `mahalanobis_coverage` counts errors inside ellipsoids.
+    of its covariance's trace, `spearman_oracle` is what Gaussian errors of these very σ would have, and
+    `mahalanobis_coverage` counts errors inside ellipsoids. `novelty` counts the structures with an
+    environment unlike those that were calibrated on.
 
     `seconds_per_atom` is the time of energy, forces and stress without uncertainties, measured on
     up to eight of the frames after each was predicted once, so without compilation.
@@ -74,13 +81,26 @@ def evaluate(
         if callback is not None:
             callback(done, len(frames))
     kept = [item for item in compared if not item.isolated] or compared
+    calibration = getattr(potential, "calibration", None)
+    quantiles = None if calibration is None else calibration.quantiles
     return {
         **_errors(kept),
         "n_isolated_left_out": len(compared) - len(kept),
         "seconds_per_atom": _seconds_per_atom(potential, frames),
-        "uncertainty": _uncertainty(kept) if uncertainty else None,
+        "calibration": None if calibration is None else calibration.record,
+        "uncertainty": _uncertainty(kept, quantiles) if uncertainty else None,
+        "uncertainty_raw": _uncertainty(kept) if uncertainty and quantiles is not None else None,
+        "novelty": _novelty(kept),
         "groups": _groups(kept),
     }
+
+
+def _novelty(compared: Sequence[Compared]) -> dict[str, Any] | None:
+    """Return how many structures lie outside of what was calibrated on; None where that is not known."""
+    known = [float(np.max(c.novelty)) for c in compared if c.novelty is not None and len(c.novelty)]
+    if not known:
+        return None
+    return {"largest": max(known), "n_outside": sum(v > 1.0 for v in known), "n_structures": len(known)}
 
 
 def _groups(compared: Sequence[Compared]) -> dict[str, dict[str, Any]]:
@@ -123,51 +143,57 @@ def _joined(compared: Sequence[Compared], field: str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _uncertainty(compared: Sequence[Compared]) -> dict[str, dict[str, Any] | None]:
-    """Return a block of scores for each observable; None where there is nothing to score."""
+def _uncertainty(
+    compared: Sequence[Compared], quantiles: Mapping[str, QuantileFunction] | None = None
+) -> dict[str, dict[str, Any] | None]:
+    """Return a block of scores for each observable; None where there is nothing to score.
+
+    `quantiles` are a calibration's, by observable; without them all is read as Gaussian with the raw spread.
+    """
     blocks = {}
     for name, unit in UNITS.items():
         pairs = [c for c in compared if getattr(c, f"{name}_std") is not None]
         error, std = _joined(pairs, f"{name}_error"), _joined(pairs, f"{name}_std")
-        blocks[name] = {"unit": unit, **_scores(std, error)} if np.any(std > 0) else None
+        own = None if quantiles is None else quantiles.get(name)
+        if name == "forces" and own is not None:
+            std = std * np.repeat(_factors(pairs), 3)
+        blocks[name] = None
+        if np.any(std > 0):
+            uncertain = std > 0
+            counts = {"n_scored": int(np.sum(uncertain)), "n_certain": int(np.sum(~uncertain))}
+            blocks[name] = {"unit": unit, **counts, **distribution_scores(error[uncertain], std[uncertain], own)}
     if blocks["forces"] is not None:
-        blocks["forces"] |= _force_vector_scores(compared)
+        blocks["forces"] |= _force_vector_scores(compared, quantiles)
     return blocks
 
 
-def _scores(std: np.ndarray, error: np.ndarray) -> dict[str, Any]:
-    """Return the scores of scalar predictions; `error` is truth minus mean."""
-    uncertain = std > 0
-    std, error = std[uncertain], error[uncertain]
-    points = np.zeros_like(std), std, error
-    return {
-        "n_scored": len(std),
-        "n_certain": int(np.sum(~uncertain)),
-        "nll": scores.nll(*points),
-        "crps": scores.crps(*points),
-        "ece": scores.ece(*points),
-        "miscalibration_area": scores.miscalibration_area(*points),
-        "z_variance": scores.z_variance(*points),
-        "spearman": _or_none(scores.spearman(std, error)),
-        "auroc_top5": _or_none(scores.auroc_top5(std, error)),
-        "sharpness": scores.sharpness(std),
-        "coverage": scores.coverage(*points),
-    }
+def _factors(compared: Sequence[Compared]) -> np.ndarray:
+    """Return what the calibration multiplies each atom's raw spread by."""
+    parts = [np.ones(c.n_atoms) if c.forces_factor is None else c.forces_factor for c in compared]
+    return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _force_vector_scores(compared: Sequence[Compared]) -> dict[str, Any]:
+def _force_vector_scores(
+    compared: Sequence[Compared], quantiles: Mapping[str, QuantileFunction] | None
+) -> dict[str, Any]:
     """Return the scores of forces as vectors, one an atom."""
     pairs = [c for c in compared if c.forces_std is not None]
     length = np.linalg.norm(_joined(pairs, "forces_error").reshape(-1, 3), axis=1)
-    size = np.linalg.norm(_joined(pairs, "forces_std").reshape(-1, 3), axis=1)
+    std = _joined(pairs, "forces_std").reshape(-1, 3)
+    if quantiles is not None:
+        std = std * _factors(pairs)[:, None]
+    size = np.linalg.norm(std, axis=1)
     return {
         "spearman": _or_none(scores.spearman(size, length)),
+        "spearman_oracle": _or_none(scores.oracle_spearman(std)),
         "auroc_top5": _or_none(scores.auroc_top5(size, length)),
-        "mahalanobis_coverage": _ellipsoid_coverage(compared),
+        "mahalanobis_coverage": _ellipsoid_coverage(compared, quantiles),
     }
 
 
-def _ellipsoid_coverage(compared: Sequence[Compared]) -> dict[str, float] | None:
+def _ellipsoid_coverage(
+    compared: Sequence[Compared], quantiles: Mapping[str, QuantileFunction] | None
+) -> dict[str, float | None] | None:
     """Return the share of force errors inside ellipsoids, of atoms whose ellipsoid is solid."""
     pairs = [c for c in compared if c.forces_covariance is not None]
     if not pairs:
@@ -177,7 +203,13 @@ def _ellipsoid_coverage(compared: Sequence[Compared]) -> dict[str, float] | None
     solid = np.linalg.eigvalsh(covariance)[:, 0] > 0
     if not np.any(solid):
         return None
-    return vector_scores.mahalanobis_coverage(error[solid], covariance[solid])
+    own = None if quantiles is None else quantiles.get(VECTORS)
+    if own is None:
+        return dict(vector_scores.mahalanobis_coverage(error[solid], covariance[solid]))
+    lengths = np.sqrt(vector_scores.mahalanobis_squared(error[solid], covariance[solid])) / _factors(pairs)[solid]
+    return {
+        f"{p:g}": float(np.mean(lengths <= own.width(p))) if own.supports(p) else None for p in scores.LEVELS
+    }
 
 
 def _or_none(score: float) -> float | None:

@@ -36,20 +36,26 @@ def evaluation_table(result: Mapping[str, Any]) -> list[list[str]]:
     return _without_empty_columns(table)
 
 
-def uncertainty_table(result: Mapping[str, Any]) -> list[list[str]]:
+def uncertainty_table(result: Mapping[str, Any], raw: bool = False) -> list[list[str]]:
     """Return uncertainty scores as rows of text, one for each observable that was scored.
 
-    Coverage columns read "90 % covers"; a calibrated model has the same number below. No rows
-    but the header if nothing was scored.
+    Of a calibrated model those of its calibration, or of its `raw` spreads. Coverage columns read
+    "90 % covers"; a calibrated model has the same number below. No rows but the header if nothing
+    was scored.
     """
-    blocks = {name: block for name, block in (result["uncertainty"] or {}).items() if block}
+    found = result["uncertainty_raw"] if raw and result["uncertainty_raw"] is not None else result["uncertainty"]
+    blocks = {name: block for name, block in (found or {}).items() if block}
     levels = list(next(iter(blocks.values()))["coverage"]) if blocks else []
     table = [["", *_SCORES, *(f"{100 * float(level):g} % covers" for level in levels), "unit"]]
     for name, block in blocks.items():
         numbers = [_text(block[key], form) for key, form in _SCORES.values()]
-        covered = [f"{100 * block['coverage'][level]:.1f} %" for level in levels]
+        covered = [_percent(block["coverage"][level]) for level in levels]
         table.append([name, *numbers, *covered, block["unit"]])
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def _text(value: float | int | None, form: str) -> str:

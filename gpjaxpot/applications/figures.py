@@ -9,16 +9,18 @@ import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot import plots
-from gpjaxpot.applications.compared import Compared, compare
+from gpjaxpot.potential.calibration import Calibration
+from gpjaxpot.potential.compared import Compared, compare
 from gpjaxpot.structures.files import atomic_write
 from gpjaxpot.structures.labels import Frame
-from gpjaxpot.uncertainty import scores
+from gpjaxpot.uncertainty.quantile_function import QuantileFunction
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
 HOW_TO_PLOT = "figures need matplotlib, which is not installed: pip install 'gpjaxpot[plot]'"
 
+_OBSERVABLES = {"energy": "energy", "force components": "forces"}
 Points = Float[np.ndarray, " points"]
 
 
@@ -48,7 +50,7 @@ def figures_of_test(frames: Sequence[Frame], predictions: Sequence[Any]) -> "dic
         reference = np.concatenate([f.labels.forces.ravel() for f, _ in forces])
         predicted = reference - np.concatenate([c.forces_error.ravel() for _, c in forces])
         figures["parity_forces"] = plots.parity_forces(reference, predicted)
-    return figures | _spread_figures(compared)
+    return figures | _spread_figures(compared, next((p.calibration for p in predictions), None))
 
 
 def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -> list[Path]:
@@ -61,30 +63,40 @@ def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -
     return paths
 
 
-def _spread_figures(compared: Sequence[Compared]) -> "dict[str, matplotlib.figure.Figure]":
+def _spread_figures(
+    compared: Sequence[Compared], calibration: Calibration | None
+) -> "dict[str, matplotlib.figure.Figure]":
     """Return the figures about σ, nothing if there is none."""
-    points = {
-        "energy": _scored(compared, "energy"),
-        "force components": _scored(compared, "forces"),
-    }
+    points = {name: _scored(compared, observable) for name, observable in _OBSERVABLES.items()}
     points = {name: both for name, both in points.items() if len(both[0])}
     if not points:
         return {}
     figures = {}
     if "force components" in points:
-        figures["force_error_against_std"] = plots.error_against_std(*points["force components"], "eV/Å")
-    pit = {name: scores.pit(np.zeros_like(std), std, error) for name, (std, error) in points.items()}
-    z = {name: error / std for name, (std, error) in points.items()}
+        std, error = points["force components"]
+        sigma = _quantiles(calibration, "force components").sigma
+        figures["force_error_against_std"] = plots.error_against_std(sigma * std, error, "eV/Å")
+    quantiles = {name: _quantiles(calibration, name) for name in points}
+    pit = {name: quantiles[name].pit(error / std) for name, (std, error) in points.items()}
+    z = {name: error / (std * quantiles[name].sigma) for name, (std, error) in points.items()}
     return figures | {"reliability": plots.reliability(pit), "z_histogram": plots.z_histogram(z)}
 
 
+def _quantiles(calibration: Calibration | None, name: str) -> QuantileFunction:
+    """Return the quantile function of an observable; the unit Gaussian's where it is not calibrated."""
+    found = None if calibration is None else calibration.quantiles.get(_OBSERVABLES[name])
+    return QuantileFunction.gaussian(1.0) if found is None else found
+
+
 def _scored(compared: Sequence[Compared], name: str) -> tuple[Points, Points]:
-    """Return total σ and error of all components that are not certain by symmetry, flat."""
+    """Return σ, before a calibration's number, and error of all components that are not certain by symmetry, flat."""
     std, error = [np.zeros(0)], [np.zeros(0)]
     for item in compared:
         total = getattr(item, f"{name}_std")
         if total is None:
             continue
+        if name == "forces" and item.forces_factor is not None:
+            total = total * item.forces_factor[:, None]
         uncertain = np.ravel(total) > 0
         std.append(np.ravel(total)[uncertain])
         error.append(np.ravel(getattr(item, f"{name}_error"))[uncertain])

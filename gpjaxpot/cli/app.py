@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from gpjaxpot.cli.calibrate import calibrate
 from gpjaxpot.cli.check import check
 from gpjaxpot.cli.demo import demo
 from gpjaxpot.cli.estimate import estimate
@@ -53,6 +54,7 @@ for _function, _example in (
     (fit, "gpjaxpot fit train.xyz --output model.safetensors --test test.xyz"),
     (evaluate, "gpjaxpot evaluate model.safetensors test.xyz --json scores.json"),
     (predict, "gpjaxpot predict model.safetensors new.xyz --output predicted.xyz"),
+    (calibrate, "gpjaxpot calibrate model.safetensors held_out.xyz --output calibrated.safetensors"),
     (info, "gpjaxpot info model.safetensors"),
     (template, "gpjaxpot template > fit.toml"),
 ):

@@ -49,7 +49,6 @@ Raw = Annotated[
     bool,
     typer.Option("--raw", help="Uncertainties as the model gives them, without calibration."),
 ]
-NOT_CALIBRATED = "--raw: the model is not calibrated; its uncertainties are raw in any case."
 NoUncertainty = Annotated[
     bool,
     typer.Option("--no-uncertainty", help="Energy, forces and stress only; faster."),

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gpjaxpot.cli.arguments import NOT_CALIBRATED, Data, Keys, Model, NoUncertainty, Raw
+from gpjaxpot.cli.arguments import Data, Keys, Model, NoUncertainty, Raw
 
 
 def evaluate(
@@ -22,7 +22,8 @@ def evaluate(
     """Compare a model with labelled data: its errors, and scores of its uncertainties.
 
     Of a calibrated model about 90 % of errors lie in its 90 % intervals, and the z variance,
-    that of error/σ, is near 1.
+    that of error/σ, is near 1. The scores are those of the calibrated uncertainties where the
+    model has them, and with --raw those of its own spreads; the JSON file has both.
     """
     import json
 
@@ -45,9 +46,7 @@ def evaluate(
             uncertainty=not no_uncertainty,
             callback=lambda done, total: show("predicting", done, total),
         )
-    show_evaluation(result, f"Errors of {model}")
-    if raw:
-        report.line(NOT_CALIBRATED)
+    show_evaluation(result, f"Errors of {model}", raw)
     if json_file is not None:
         with atomic_write(json_file) as out:
             json.dump(result, out, indent=2, allow_nan=False)

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gpjaxpot.cli.arguments import NOT_CALIBRATED, Data, Keys, Model, NoUncertainty, Raw
+from gpjaxpot.cli.arguments import Data, Keys, Model, NoUncertainty, Raw
+
+if TYPE_CHECKING:
+    from gpjaxpot.potential.potential import Potential
 
 _SUFFIXES = {".xyz", ".extxyz"}
 
@@ -20,15 +23,27 @@ def predict(
     ],
     no_uncertainty: NoUncertainty = False,
     raw: Raw = False,
+    interval: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--interval",
+            metavar="LEVEL",
+            help="Write the half-widths of intervals of this probability too, such as 0.95, with the ending "
+            "_halfwidth_0.95. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     key: Keys = None,
 ) -> None:
     """Predict structures and write them as extended XYZ.
 
     Keys are GPJ_energy (eV), GPJ_forces (eV/Å), GPJ_stress (eV/Å³) and GPJ_energies (eV), each
-    also with the ending `_uncertainty` (one standard deviation), `_uncertainty_epistemic` (too
+    also with the ending `_uncertainty` (one standard deviation; calibrated for what
+    GPJ_calibrated names), and raw ones: `_uncertainty_raw`, `_uncertainty_epistemic` (too
     little data) and `_uncertainty_aleatoric` (noise of the labels), and, of a model with a
-    posterior over levels, `_uncertainty_epistemic_within` and `…_between`. Labels in DATA are kept
-    under `REF_energy`, `REF_forces` and `REF_stress`.
+    posterior over levels, `_uncertainty_epistemic_within` and `…_between`. GPJ_novelty above 1
+    marks environments unlike those that were calibrated on. Labels in DATA are kept under
+    `REF_energy`, `REF_forces` and `REF_stress`.
     """
     from gpjaxpot.applications.species import check_species
     from gpjaxpot.cli import report
@@ -39,6 +54,7 @@ def predict(
     _check_suffix(output)
     check_output(output, [model, *data])
     potential = Potential.load(model)
+    _check_levels(potential, interval or (), no_uncertainty, raw)
     frames = read_data(data, key, labels_required=False)
     refuse_bad_structures(frames)
     check_species(frames, potential.species)
@@ -49,11 +65,9 @@ def predict(
             prediction = potential.predict(frame.structure, uncertainty=not no_uncertainty, neighbours=neighbours)
             predictions.append(prediction)
             show("predicting", done, len(frames))
-    write_predictions(output, frames, predictions)
     if not no_uncertainty:
-        _show_least_certain(frames, predictions)
-    if raw:
-        report.line(NOT_CALIBRATED)
+        _show_least_certain(potential, frames, predictions, raw)
+    write_predictions(output, frames, predictions, levels=interval or (), raw=raw)
     report.line(f"\nwrote  {output}")
 
 
@@ -65,18 +79,32 @@ def _check_suffix(output: Path) -> None:
         raise InputError(f"{output}: predictions are written as extended XYZ; name it {output.with_suffix('.xyz')}")
 
 
-def _show_least_certain(frames: Sequence[Any], predictions: Sequence[Any]) -> None:
-    """Print where the model is least sure of itself."""
+def _check_levels(potential: "Potential", levels: Sequence[float], no_uncertainty: bool, raw: bool) -> None:
+    """Refuse intervals that there will not be, before any work."""
+    from gpjaxpot.errors import InputError
+    from gpjaxpot.uncertainty.conformal import check_level
+
+    if levels and no_uncertainty:
+        raise InputError("--interval and --no-uncertainty contradict each other: leave one of them out")
+    for level in levels:
+        check_level(level)
+        for quantiles in {} if raw or potential.calibration is None else potential.calibration.quantiles.values():
+            quantiles.width(level)
+
+
+def _show_least_certain(potential: "Potential", frames: Sequence[Any], predictions: Sequence[Any], raw: bool) -> None:
+    """Print where the model is least sure of itself, and how far that can be believed."""
     import numpy as np
 
     from gpjaxpot.cli import report
+    from gpjaxpot.cli.evaluation import calibration_words
     from gpjaxpot.units import EV_TO_MEV
 
-    energy = [p.energy_std / len(f.structure) for f, p in zip(frames, predictions, strict=True)]
-    forces = [np.linalg.norm(prediction.forces_std, axis=1) for prediction in predictions]
+    energy = [p.half_width("energy", raw=raw) / len(f.structure) for f, p in zip(frames, predictions, strict=True)]
+    forces = [np.linalg.norm(prediction.half_width("forces", raw=raw), axis=1) for prediction in predictions]
     lowest, highest = EV_TO_MEV * min(energy), EV_TO_MEV * max(energy)
     worst = int(np.argmax([sizes.max() for sizes in forces]))
-    report.heading("Uncertainties (one standard deviation)")
+    report.heading(f"Uncertainties (one standard deviation, {calibration_words(potential.calibration, raw)})")
     report.pairs(
         [
             ("energy", f"{lowest:.2f} to {highest:.2f} meV/atom"),
@@ -88,3 +116,11 @@ def _show_least_certain(frames: Sequence[Any], predictions: Sequence[Any]) -> No
             ),
         ]
     )
+    novel = [0.0 if p.novelty is None else float(np.max(p.novelty)) for p in predictions]
+    outside = sum(value > 1.0 for value in novel)
+    if outside:
+        newest = int(np.argmax(novel))
+        report.line(
+            f"{outside} of {len(frames)} structures have environments unlike those of the calibration, whose word does "
+            f"not hold there: most so {frames[newest].source} (GPJ_novelty {novel[newest]:.1f}; above 1 is new)"
+        )

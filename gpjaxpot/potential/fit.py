@@ -13,10 +13,13 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import INDEPENDENT, OBSERVABLES, Noise, as_groups
 from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
 from gpjaxpot.potential.budget import plan
+from gpjaxpot.potential.calibrate import calibrate, calibrate_known
+from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.growth import checkpoints
 from gpjaxpot.potential.hyper import check_free
 from gpjaxpot.potential.learned_kernel import learn_kernel
+from gpjaxpot.potential.left_out_structures import LeftOutStructures
 from gpjaxpot.potential.levels import VARIANCE, Levels
 from gpjaxpot.potential.potential import Potential, _need_float64
 from gpjaxpot.potential.record import make_record
@@ -26,6 +29,7 @@ from gpjaxpot.potential.task import Task
 from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference, fit_reference
+from gpjaxpot.structures.splits import block_split
 
 Callback = Callable[[str, int, int], None]
 # A structure is told of whose labels, when it is left out, are this many times as far from what the others predict, in
@@ -61,6 +65,8 @@ def fit(
         raise InputError("there are no structures to fit: read a file with energies or forces")
     settings = Settings() if settings is None else settings
     report = (lambda stage, done, total: None) if callback is None else callback
+    if settings.calibration.fraction > 0 and settings.calibration.method != "none":
+        return _held_out(frames, parts, settings, report, checkpoint)
     started = time.monotonic()
     kernel, choices = _kernel(frames, parts, settings, report)
     reference = fit_reference(frames, given=settings.energy_per_species or None)
@@ -84,15 +90,68 @@ def fit(
     final = _scale(kernel, solved.variance)
     learned = _noise(noise, levels, settings.noise)
     choices += _level_choices(settings, levels, free, learned, reference)
+    calibration, choice = _calibration(fitted.left_out, frames, learned, settings)
+    choices.append(choice)
     record = make_record(final, model, reference, learned, settings, choices, frames, data)
     if hyper:
         record["hyperparameters"] = solved.record
     record["suspects"] = _suspects(frames, levels.misfits)
+    record["calibration"] = None if calibration is None else calibration.record
     record["fit_seconds"] = round(time.monotonic() - started, 2)
     if checkpoint is not None:
         for path in checkpoints(checkpoint):
             path.unlink(missing_ok=True)
-    return Potential(final, model, model.centres(final), reference, learned, record)
+    return Potential(final, model, model.centres(final), reference, learned, record, calibration)
+
+
+def _held_out(
+    frames: Sequence[Frame], parts: Sequence[Any], settings: Settings, report: Callback, checkpoint: Path | None
+) -> Potential:
+    """Fit to some of the structures, and calibrate on the others, runs of neighbouring ones going together."""
+    wanted = settings.calibration
+    bound = [i for i, f in enumerate(frames) if not f.isolated]
+    groups = [frames[i].group for i in bound]
+    (out,) = block_split(len(bound), [wanted.fraction], groups=groups, seed=settings.train.seed)
+    kept_out = {bound[i] for i in out}
+    rest = [f for i, f in enumerate(frames) if i not in kept_out]
+    plain = settings.model_copy(update={"calibration": wanted.model_copy(update={"method": "none"})})
+    potential = fit(rest, *parts, settings=plain, callback=report, checkpoint=checkpoint)
+    made = calibrate(
+        potential, [frames[i] for i in sorted(kept_out)], wanted.method, wanted.level,
+        source=f"{len(kept_out)} of {len(bound)} structures, kept out of the fit", seed=settings.train.seed,
+        callback=report,
+    )  # fmt: skip
+    done = made.record["calibration"]
+    made.record["settings"] |= {"calibration": wanted.model_dump(mode="json")}
+    choice = Choice("calibration.method", done["method"], f"{done['reason']}; on {done['source']}")
+    made.record["choices"] = [c for c in made.record["choices"] if c["key"] != choice.key] + [choice.plain()]
+    return made
+
+
+def _calibration(
+    left_out: LeftOutStructures | None, frames: Sequence[Frame], noise: Noise, settings: Settings
+) -> tuple[Calibration | None, Choice]:
+    """Calibrate on training structures that are left out in turn, where that can be done; and say what was done."""
+    wanted, key = settings.calibration, "calibration.method"
+    if wanted.method == "none":
+        return None, Choice(key, "none", "asked for; spreads are raw")
+    if left_out is None:
+        if settings.hyper.method != "none":
+            why = "of a posterior over levels there is no closed form for structures left out"
+        else:
+            why = "the refined mean was judged on no structures"
+    else:
+        known = left_out(frames, noise)
+        try:
+            source = f"{len(known)} training structures, each left out"
+            made = calibrate_known(known, wanted.method, wanted.level, source, settings.train.seed)
+        except InputError as error:
+            if wanted.method != "auto":
+                raise
+            why = str(error)
+        else:
+            return made, Choice(key, made.record["method"], f"{made.record['reason']}; on {source}")
+    return None, Choice(key, "none", f"{why}; spreads are raw, `gpjaxpot calibrate` takes other structures")
 
 
 def _suspects(frames: Sequence[Frame], misfits: dict[int, float]) -> list[dict[str, Any]]:

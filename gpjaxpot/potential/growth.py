@@ -6,11 +6,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
 from gpjaxpot.gp.left_out import WEIGHTS
 from gpjaxpot.potential.budget import Estimate
-from gpjaxpot.potential.held_out import Kept
+from gpjaxpot.potential.held_out import Before, Kept
 from gpjaxpot.potential.levels import Levels
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing
@@ -41,14 +40,14 @@ def grow(
     settings: Settings,
     start: dict[str, float],
     free: tuple[str, ...],
-    variances: Callable[[], dict[int, Float[np.ndarray, "_"]]],
+    priors: Callable[[], dict[int, Before]],
     callback: Callback,
     checkpoint: Path | None = None,
 ) -> Grown:
     """Assemble with twice the inducing environments, again and again, until that gains too little.
 
     The gain of the last doubling is that over every other of its environments.  Stops at what `estimate` allows, or
-    at once where the number is given.  `variances` gives the `prior_variances` of what `choose` leaves out.
+    at once where the number is given.  `priors` gives those of what `choose` leaves out.
     """
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
@@ -57,7 +56,7 @@ def grow(
         inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
         assembled = Assembled.make(training, data, inducing, seed, callback, stored)
-        kept = cache(lambda made=assembled: made.hold(variances()))
+        kept = cache(lambda made=assembled: made.hold(priors()))
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, warm)
         if asked != "auto":
             fewer = len(inducing) < int(asked)

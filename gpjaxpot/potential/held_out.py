@@ -41,6 +41,17 @@ def choose(data: Sequence[Observations], seed: int) -> Int[np.ndarray, " chosen"
 
 
 @dataclass(frozen=True)
+class Before:
+    """Prior variances of one structure, for unit signal variance, and the vectors of its environments."""
+
+    variances: Float[AnyArray, "_"]
+    """Of its observations."""
+    forces: Float[AnyArray, "atoms 3 3"]
+    vectors: Float[AnyArray, "atoms size"]
+    """Of all terms of the kernel, one after the other."""
+
+
+@dataclass(frozen=True)
 class Kept:
     """Observations of some structures, their covariances with all inducing variables, and their prior variances."""
 
@@ -76,20 +87,24 @@ class Kept:
         return Held(*(jnp.asarray(a) for a in (rows, targets, spare, log_sigma, kind)))
 
 
-def prior_variances(
+def priors(
     kernel: EnergyKernel,
     found: Sequence[Neighbourhood],
     data: Sequence[Observations],
     chosen: Int[AnyArray, " chosen"],
     callback: Callback,
-) -> dict[int, Float[np.ndarray, "_"]]:
-    """Prior variances of the observations of each chosen structure."""
+) -> dict[int, Before]:
+    """What is known of each chosen structure before any label."""
     shapes = {i: (slots, places) for members, slots, places in batches(found, len(kernel.species)) for i in members}
-    variances = {}
+    made = {}
     for k, i in enumerate(chosen):
         batch = collated([found[i]], len(kernel.species), *shapes[i])
-        before = prior(kernel, batch, stage(kernel, batch))
-        forces = np.diagonal(np.asarray(before.forces)[: len(found[i].structure)], axis1=1, axis2=2).reshape(-1)
-        variances[int(i)] = np.concatenate([[before.energy], forces, before.stress])[data[i].places]
+        staged, n = stage(kernel, batch), len(found[i].structure)
+        before = prior(kernel, batch, staged)
+        forces = np.asarray(before.forces)[:n]
+        diagonal = np.diagonal(forces, axis1=1, axis2=2).reshape(-1)
+        variances = np.concatenate([[before.energy], diagonal, before.stress])[data[i].places]
+        vectors = np.concatenate([np.asarray(f)[:, :n].T for f in staged.features], axis=1)
+        made[int(i)] = Before(variances, forces, vectors)
         callback("left out", k + 1, len(chosen))
-    return variances
+    return made

@@ -17,6 +17,7 @@ from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.linalg.cholesky import Cholesky
+from gpjaxpot.potential.calibration_file import pack, unpack
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.kernel_spec import from_spec
 from gpjaxpot.potential.potential import Potential
@@ -27,8 +28,8 @@ from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 # Format 2 has several posteriors mixed, which a reader of format 1 would take for one; format 3 has projected
-# descriptors or a refined mean.  A model is written in the lowest format that can hold it.
-FORMAT = 3
+# descriptors or a refined mean; format 4 has a calibration.  A model is written in the lowest format that can hold it.
+FORMAT = 4
 MAGIC = "gpjaxpot"
 # Arrays of a posterior, in the order of its fields.
 SPARSE = ("weights", "whitening", "factor", "log_marginal_likelihood")
@@ -57,10 +58,14 @@ def save(potential: Potential, path: str | Path) -> None:
     }
     arrays["centres.values"] = np.asarray(potential.centres.values)
     arrays |= _beyond(potential)
-    noise = potential.noise
+    noise, calibration = potential.noise, None
+    if potential.calibration is not None:
+        calibration, parts = pack(potential.calibration, "calibration")
+        arrays |= parts
     header = {
         "magic": MAGIC,
-        "format": 3 if _beyond(potential) else 2 if isinstance(potential.model.posterior, Mixture) else 1,
+        "format": _format(potential),
+        "calibration": calibration,
         "record": record,
         "noise": {
             "energy_exponent": noise.energy_exponent,
@@ -93,6 +98,13 @@ def load(path: str | Path) -> Potential:
         ) from error
 
 
+def _format(potential: Potential) -> int:
+    """The lowest format that holds all of it."""
+    if potential.calibration is not None:
+        return 4
+    return 3 if _beyond(potential) else 2 if isinstance(potential.model.posterior, Mixture) else 1
+
+
 def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
     if isinstance(model, SparseModel):
         out = {"species": model.inducing.species} | _posterior(model.posterior)
@@ -110,7 +122,7 @@ def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
 
 
 def _beyond(potential: Potential) -> dict[str, np.ndarray]:
-    """Arrays that only the newest format knows: projections of descriptors, and a refined mean."""
+    """Arrays that formats from the third on know: projections of descriptors, and a refined mean."""
     out = {
         f"projection.{i}": np.asarray(t.descriptor.projection, order="C")
         for i, t in enumerate(potential.kernel.terms)
@@ -197,7 +209,9 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
     centres = model.centres(kernel)
     # Weights of a draw from the posterior differ from the mean's.
     centres = eqx.tree_at(lambda c: c.values, centres, jnp.asarray(arrays["centres.values"]))
-    return Potential(kernel, model, centres, reference, noise, record)
+    described = header.get("calibration")
+    calibration = None if described is None else unpack(described, arrays)
+    return Potential(kernel, model, centres, reference, noise, record, calibration)
 
 
 def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:

@@ -1,5 +1,6 @@
 """The trained potential: predictions with their uncertainty, joint posteriors, samples."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from jaxtyping import Array, PRNGKeyArray
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
-from gpjaxpot.potential.prediction import Prediction
+from gpjaxpot.potential.prediction import Prediction, noise_fields
 from gpjaxpot.potential.predictor import Centres, Neighbours, evaluate
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.spreads import spreads
@@ -39,7 +41,9 @@ class Potential(eqx.Module):
     reference: EnergyReference
     noise: Noise
     record: dict[str, Any] = eqx.field(static=True)
-    """Plain JSON: settings, choices, counts, versions, fingerprint."""
+    """Plain JSON: settings, choices, counts, versions, fingerprint, calibration."""
+    calibration: Calibration | None = None
+    """What makes raw spreads hold; None if there were too few data, or it was not wanted."""
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -83,7 +87,12 @@ class Potential(eqx.Module):
                 )
                 for s in structures
             ]
-        structure = as_structure(structures)
+        return self.predicted(as_structure(structures), finder, uncertainty, covariance, dtype)[0]
+
+    def predicted(
+        self, structure: Structure, finder: Neighbours, uncertainty: bool, covariance: bool, dtype: str = "float64"
+    ) -> tuple[Prediction, Any]:
+        """Predict one structure as `predict` does; with spreads, also the vectors of its environments, one a row."""
         batch = finder.batch(structure)
         kernel, centres, shown = self.kernel, self.centres, batch
         if dtype == "float32":
@@ -99,11 +108,19 @@ class Potential(eqx.Module):
             if volume is None
             else np.asarray(mean.virial, dtype=np.float64)[:, 0] / volume,
         }
+        vectors = None
         if uncertainty or covariance:
             found = spreads(self.kernel, self.model, finder.close(structure), structure)
+            noise = noise_fields(self.noise, n, volume is not None)
+            vectors = found.pop("vectors")
+            if self.calibration is not None:
+                level = noise["forces_aleatoric_std"]
+                total = found["forces_covariance"] + (0.0 if level is None else level[:, :, None] ** 2 * np.eye(3))
+                factor, novelty = self.calibration.environments(vectors, structure.numbers, total)
+                fields |= {"calibration": self.calibration, "forces_factor": factor, "novelty": novelty}
             fields |= found if covariance else {k: v for k, v in found.items() if "covariance" not in k}
-            fields |= self._aleatoric(n, volume is not None)
-        return Prediction(**fields)
+            fields |= noise
+        return Prediction(**fields), vectors
 
     def neighbours(self, skin: float = 0.0) -> Neighbours:
         """Return what keeps neighbour lists and shapes between calls of `predict`; `skin` in Å."""
@@ -144,6 +161,11 @@ class Potential(eqx.Module):
         centres = self.model.with_weights(self.model.posterior.draw(key))
         return eqx.tree_at(lambda p: p.centres, self, centres)
 
+    def with_calibration(self, calibration: Calibration | None) -> "Potential":
+        """The same potential with another calibration, or with raw spreads alone."""
+        record = dict(self.record) | {"calibration": None if calibration is None else calibration.record}
+        return replace(self, calibration=calibration, record=record)
+
     @property
     def log_marginal_likelihood(self) -> float:
         """Log evidence of the training labels."""
@@ -165,15 +187,6 @@ class Potential(eqx.Module):
         from gpjaxpot.potential.model_file import load
 
         return load(path)
-
-    def _aleatoric(self, n: int, stress: bool) -> dict[str, Any]:
-        energy, forces = self.noise.predicted("energy", n), self.noise.predicted("forces", n)
-        level = self.noise.predicted("stress", n)
-        return {
-            "energy_aleatoric_std": energy,
-            "forces_aleatoric_std": None if forces is None else np.full((n, 3), forces),
-            "stress_aleatoric_std": np.full(6, level) if stress and level is not None else None,
-        }
 
 
 def as_structure(given: Any) -> Structure:

@@ -56,6 +56,8 @@ class Refined:
     model: SparseModel | None
     levels: Levels
     reason: str
+    errors: dict[int, Float[np.ndarray, "_"]] | None = None
+    """Of the refined mean, for each structure that it was judged on, by its place; None if it was not."""
 
     @property
     def choice(self) -> Choice:
@@ -94,7 +96,7 @@ def refine(
     if not (judged or asked):
         return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
     system = _System.make(assembled, callback)
-    reason = "asked for"
+    reason, errors = "asked for", None
     if judged:
         best = _judge(system, assembled, start, places, kept(), asked, products, callback)
         if isinstance(best, str) and not asked:
@@ -102,7 +104,7 @@ def refine(
         if isinstance(best, str):
             reason = f"asked for, at the sparse model's levels: {best}"
         else:
-            levels, reason = best
+            levels, reason, errors = best
     solution = system.solve(levels.values, None, None, FINE, min(max(ITERATIONS, products), LONGEST), callback)
     if not solution.converged:
         share = solution.residual / np.sqrt(len(solution.values))
@@ -111,7 +113,7 @@ def refine(
     model = eqx.tree_at(
         lambda m: m.refined, assembled.condition(levels.values), centres, is_leaf=lambda x: x is None
     )
-    return Refined(model, levels, reason)
+    return Refined(model, levels, reason, errors)
 
 
 def _judge(
@@ -123,8 +125,8 @@ def _judge(
     asked: bool,
     products: int,
     callback: Callback,
-) -> tuple[Levels, str] | str:
-    """Levels by which structures left out are predicted best, and why; or why the sparse mean is as good."""
+) -> tuple[Levels, str, dict[int, Float[np.ndarray, "_"]]] | str:
+    """Levels by which structures left out are predicted best, why, and these errors; or why sparse is as good."""
     kinds, total = len(OBSERVABLES), sum(WEIGHTS)
     held = kept.some(len(places)).held(assembled.whitening)
     sparse = sparse_left_out(logs(start), assembled.parts, held, OBSERVABLES)
@@ -154,7 +156,8 @@ def _judge(
         how = f"fall by {change:.1f} % only" if gain > 0 else f"rise by {-change:.1f} %"
         return f"errors of {len(places)} structures left out would {how}"
     found = calibrated(levels, left, places)
-    return found, f"errors of {len(places)} structures left out fall by {100 * gain / (1 + gain):.0f} %"
+    errors = {i: np.asarray(row)[: len(assembled.data[i])] for i, row in zip(places, left.error, strict=True)}
+    return found, f"errors of {len(places)} structures left out fall by {100 * gain / (1 + gain):.0f} %", errors
 
 
 @dataclass

@@ -133,6 +133,20 @@ class HyperSettings(_Part):
     draws: int = Field(200, ge=50, description="draws of each of nuts' two chains, after as many to settle")
 
 
+class CalibrationSettings(_Part):
+    """What makes the reported uncertainties hold; raw spreads stay at hand beside them."""
+
+    method: Literal["auto", "none", "scale", "conformal", "class", "flexible"] = Field(
+        "auto", description="auto, none, scale, conformal, class or flexible"
+    )
+    level: float = Field(
+        0.6827, gt=0, lt=1, description="probability at which class and flexible are made to hold for each atom"
+    )
+    fraction: float = Field(
+        0.0, ge=0, le=0.5, description="of the structures, kept out of the fit for it; 0: training structures left out"
+    )
+
+
 class Settings(_Part):
     """All settings of a fit."""
 
@@ -144,6 +158,7 @@ class Settings(_Part):
     model: ModelSettings = Field(default_factory=lambda: ModelSettings.model_validate({}))
     train: TrainSettings = Field(default_factory=lambda: TrainSettings.model_validate({}))
     hyper: HyperSettings = Field(default_factory=lambda: HyperSettings.model_validate({}))
+    calibration: CalibrationSettings = Field(default_factory=lambda: CalibrationSettings.model_validate({}))
     energy_per_species: dict[str, float] = Field(default_factory=dict)
 
 
@@ -249,6 +264,7 @@ def template_text() -> str:
         ("[model]", ModelSettings),
         ("[train]", TrainSettings),
         ("[hyper]", HyperSettings),
+        ("[calibration]", CalibrationSettings),
     ):
         lines += ["", name, f"# {(part.__doc__ or '').strip()}"]
         for key, field in part.model_fields.items():

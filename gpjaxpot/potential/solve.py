@@ -2,24 +2,31 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels import EnergyKernel
 from gpjaxpot.potential.budget import Estimate, plan
 from gpjaxpot.potential.choices import Choice
+from gpjaxpot.potential.compared import Known
 from gpjaxpot.potential.compression import compress
 from gpjaxpot.potential.exact_fit import condition, dense_covariance, judge_exact
 from gpjaxpot.potential.growth import Grown, grow
-from gpjaxpot.potential.held_out import Judged, choose, prior_variances
+from gpjaxpot.potential.held_out import Judged, choose, priors
 from gpjaxpot.potential.hyper import Solved, exact_mixture, single, sparse_mixture
+from gpjaxpot.potential.left_out_structures import (
+    LeftOutStructures,
+    exact_left_out_structures,
+    sparse_left_out_structures,
+)
 from gpjaxpot.potential.refinement import Refined, refine
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import judge_sparse
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.task import Task
 from gpjaxpot.structures.batch import Neighbourhood, neighbourhood
+from gpjaxpot.structures.labels import Frame
 
 Callback = Callable[[str, int, int], None]
 
@@ -32,6 +39,8 @@ class Fitted:
     noise: Noise
     solved: Solved
     choices: list[Choice]
+    left_out: LeftOutStructures | None
+    """Makes what the model says of training structures that are left out; None where that has no closed form."""
 
 
 def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
@@ -51,7 +60,11 @@ def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
         solved = single(*condition(covariance, task.structures, data, objective, start, free, report))
     else:
         solved = exact_mixture(covariance, task.structures, data, start, free, settings, report)
-    return Fitted(kernel, noise, solved, [*choices, *solved.choices])
+    left_out = None
+    if settings.hyper.method == "none":
+        levels = solved.levels.values
+        left_out = partial(exact_left_out_structures, kernel, task.structures, covariance, data, levels)
+    return Fitted(kernel, noise, solved, [*choices, *solved.choices], left_out)
 
 
 def solve_sparse(
@@ -68,23 +81,32 @@ def solve_sparse(
     training = StagedSet(kernel, found, float(estimate.spare_bytes))
     # The same structures are left out whatever the noise and the inducing environments.
     chosen, observed = choose(data, settings.train.seed), data
-    variances = cache(lambda: prior_variances(kernel, found, observed, chosen, report))
+    before_data = cache(lambda: priors(kernel, found, observed, chosen, report))
 
     def judge(noise: Noise, before: Judged | None) -> Judged:
         tried = task.data(noise)
-        return judge_sparse(training, tried, settings, *task.start(noise, tried), before, variances, report)
+        return judge_sparse(training, tried, settings, *task.start(noise, tried), before, before_data, report)
 
     noise, shaped = task.shaped(noise, data, judge)
     data = task.data(noise)
     start, free = task.start(noise, data)
-    grown = grow(training, data, estimate, settings, start, free, variances, report, checkpoint)
+    grown = grow(training, data, estimate, settings, start, free, before_data, report, checkpoint)
     if grown.reason:
         choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))
-    if settings.hyper.method == "none":
-        solved = _refined(grown, free, estimate, settings, report)
-    else:
+    if settings.hyper.method != "none":
         solved = sparse_mixture(grown.assembled, start, free, grown.levels, settings, report)
-    return Fitted(kernel, noise, solved, [*choices, *shaped, *solved.choices])
+        return Fitted(kernel, noise, solved, [*choices, *shaped, *solved.choices], None)
+    refined = _refined(grown, free, estimate, settings, report)
+    solved = single(refined.model or grown.assembled.condition(refined.levels.values), refined.levels)
+    choices += [*shaped, *([] if settings.model.refine is False else [refined.choice])]
+
+    def left_out(frames: Sequence[Frame], noise: Noise) -> list[Known]:
+        levels = refined.levels.values
+        return sparse_left_out_structures(grown.assembled, levels, before_data(), refined.errors, frames, noise)
+
+    # Of a refined mean there is a closed form for none but the structures that it was judged on.
+    known = refined.model is None or refined.errors is not None
+    return Fitted(kernel, noise, solved, choices, left_out if known else None)
 
 
 def _compressed(
@@ -111,16 +133,12 @@ def _compressed(
 
 def _refined(
     grown: Grown, free: tuple[str, ...], estimate: Estimate, settings: Settings, report: Callback
-) -> Solved:
-    """The sparse model, its mean refined where that is wanted."""
+) -> Refined:
+    """The refined mean of a sparse model, where that is wanted."""
     asked = settings.model.refine
     refined = Refined(None, grown.levels, estimate.refine)
     if settings.train.objective == "evidence" and asked == "auto":
         refined = replace(refined, reason="levels are those of the sparse model's evidence")
     elif asked is True or (asked == "auto" and not estimate.refine):
         refined = refine(grown.assembled, grown.levels, free, grown.kept, asked is True, estimate.products, report)
-    model = refined.model
-    if model is None:
-        model = grown.assembled.condition(grown.levels.values)
-    made = single(model, refined.levels)
-    return replace(made, choices=() if asked is False else (refined.choice,))
+    return refined

@@ -12,7 +12,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
@@ -23,7 +23,7 @@ from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.streamed_qr import StreamedQR
-from gpjaxpot.potential.held_out import Judged, Kept, choose
+from gpjaxpot.potential.held_out import Before, Judged, Kept, choose
 from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_model import SparseModel
@@ -151,9 +151,11 @@ class Assembled:
         }
         return cls(training, data, inducing, factors, whitening, parts, kept)
 
-    def hold(self, variances: dict[int, np.ndarray]) -> Kept:
-        """Structures to leave out, with what a score needs of them; `variances` are their `prior_variances`."""
-        return Kept([self.data[i] for i in self.kept], list(self.kept.values()), [variances[i] for i in self.kept])
+    def hold(self, before: dict[int, Before]) -> Kept:
+        """Structures to leave out, with what a score needs of them; `before` are their `priors`."""
+        return Kept(
+            [self.data[i] for i in self.kept], list(self.kept.values()), [before[i].variances for i in self.kept]
+        )
 
     def learn(
         self,
@@ -231,7 +233,7 @@ def judge_sparse(
     start: dict[str, float],
     free: tuple[str, ...],
     before: Judged | None,
-    variances: Callable[[], dict[int, Float[np.ndarray, "_"]]],
+    priors: Callable[[], dict[int, Before]],
     callback: Callback,
 ) -> Judged:
     """Learn the levels in `free`, from those of the model `before`, with few inducing environments; leave structures
@@ -245,7 +247,7 @@ def judge_sparse(
 
     inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
     assembled = Assembled.make(training, data, inducing, settings.train.seed, report)
-    kept = cache(lambda: assembled.hold(variances()))
+    kept = cache(lambda: assembled.hold(priors()))
     start = start if before is None else start | before.levels
     levels = assembled.learn(settings.train.objective, start, free, kept, report, before is not None)
     left = sparse_left_out(logs(levels.values), assembled.parts, kept().held(assembled.whitening), OBSERVABLES)

@@ -24,7 +24,7 @@ INDEFINITE = 1e-6
 def spreads(
     kernel: EnergyKernel, model: SparseModel | ExactModel, batch: Batch, structure: Structure
 ) -> dict[str, Any]:
-    """Epistemic fields of a `Prediction`, and the 3 × 3 covariances of the forces.
+    """Epistemic fields of a `Prediction`, the 3 × 3 covariances of the forces, and the `vectors` of the environments.
 
     Of a mixture also the two terms, within its members and between them.
 
@@ -57,6 +57,7 @@ def spreads(
         ),
         "forces_epistemic_std": _root(diagonal, scale, "a force"),
         "forces_covariance": forces,
+        "vectors": np.concatenate([np.asarray(f)[:, :n].T for f in staged.features], axis=1),
     }
     if periodic:
         per_volume = scale * (n / float(structure.volume or 1.0)) ** 2

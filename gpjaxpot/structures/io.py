@@ -16,9 +16,11 @@ from gpjaxpot.structures.structure import Structure
 from gpjaxpot.structures.summary import ReadSummary, Tally
 
 _OUTPUTS = ("energy", "forces", "stress", "energies")
-_PER_ATOM = {"forces", "energies"}
+_PER_ATOM = {"forces", "energies", "novelty"}
+_INTERVALS = {"energy", "forces", "stress"}
 _DEVIATIONS = {
-    "uncertainty": "std",
+    "uncertainty": "uncertainty",
+    "uncertainty_raw": "std",
     "uncertainty_epistemic": "epistemic_std",
     "uncertainty_aleatoric": "aleatoric_std",
     "uncertainty_epistemic_within": "epistemic_within_std",
@@ -81,13 +83,17 @@ def write_predictions(
     structures: Sequence[Any],
     predictions: Sequence[Any],
     prefix: str = "GPJ_",
+    *,
+    levels: Sequence[float] = (),
+    raw: bool = False,
 ) -> None:
     """Write structures with predictions as extended XYZ, with all digits, whole or not at all.
 
     Keys are `GPJ_energy` (eV), `GPJ_forces` (eV/Å), `GPJ_stress` (eV/Å³, Voigt xx yy zz yz xz
-    xy) and `GPJ_energies`, each with `…_uncertainty`, `…_uncertainty_epistemic` and
-    `…_uncertainty_aleatoric` (one standard deviation, same unit and shape) where the
-    prediction has them; with a posterior over hyperparameters also
+    xy) and `GPJ_energies`, each with `…_uncertainty` (one standard deviation, same unit and
+    shape; calibrated for the quantities that `GPJ_calibrated` names) and the raw
+    `…_uncertainty_raw`, `…_uncertainty_epistemic` and `…_uncertainty_aleatoric` where the
+    prediction has them, and `GPJ_novelty` of each atom where that is known; with a posterior over hyperparameters also
     `…_uncertainty_epistemic_within` and `…_uncertainty_epistemic_between`. Labels the
     structures came with are kept as `REF_energy`, `REF_forces` and `REF_stress`, so that the
     file can be read again.
@@ -96,7 +102,9 @@ def write_predictions(
         path: file to write.
         structures: `Frame`, `Structure` or `ase.Atoms`.
         predictions: one for each structure, with the fields of
-            `gpjaxpot.potential.Prediction`.
+            `gpjaxpot.potential.Prediction`; what it does not have is left out.
+        raw: whether `…_uncertainty` is the raw spread, whatever a calibration says.
+        levels: probabilities of intervals whose half-widths are written too, under `…_halfwidth_0.9` and so on.
         prefix: of the keys of predictions; not "REF_".
 
     Raises:
@@ -110,7 +118,7 @@ def write_predictions(
         for item, prediction in zip(structures, predictions, strict=True):
             frame = _as_frame(item)
             info, columns = _label_values(frame)
-            _add_prediction(info, columns, prediction, prefix, len(frame.structure))
+            _add_prediction(info, columns, prediction, prefix, len(frame.structure), levels, raw)
             out.write(format_frame(frame.structure, info, columns))
 
 
@@ -140,19 +148,29 @@ def _add_prediction(
     prediction: Any,
     prefix: str,
     n_atoms: int,
+    levels: Sequence[float],
+    raw: bool,
 ) -> None:
-    shapes = {"energy": (), "forces": (n_atoms, 3), "stress": (6,), "energies": (n_atoms,)}
-    for output in _OUTPUTS:
-        fields = {output: output}
-        fields |= {f"{output}_{name}": f"{output}_{field}" for name, field in _DEVIATIONS.items()}
-        for key, field in fields.items():
-            value = getattr(prediction, field, None)
+    shapes = {"energy": (), "forces": (n_atoms, 3), "stress": (6,), "energies": (n_atoms,), "novelty": (n_atoms,)}
+    named = _DEVIATIONS | ({"uncertainty": "std"} if raw else {})
+    says = getattr(prediction, "calibrated", lambda _: False)
+    calibrated = [output for output in _OUTPUTS if says(output) and not raw]
+    if calibrated:
+        info[f"{prefix}calibrated"] = " ".join(calibrated)
+    for output in (*_OUTPUTS, "novelty"):
+        fields = {output: output} | {f"{output}_{name}": f"{output}_{field}" for name, field in named.items()}
+        values = {key: getattr(prediction, field, None) for key, field in fields.items()}
+        if not hasattr(prediction, f"{output}_uncertainty"):  # no prediction of ours: all it has are raw spreads
+            values[f"{output}_uncertainty"] = values.pop(f"{output}_uncertainty_raw")
+        if output in _INTERVALS:
+            values |= {f"{output}_halfwidth_{p:g}": prediction.half_width(output, p, raw) for p in levels}
+        for key, value in values.items():
             if value is None:
                 continue
             array = np.asarray(value, dtype=np.float64)
             if array.shape != shapes[output]:
                 raise InputError(
-                    f"prediction.{field} has shape {array.shape}, expected {shapes[output]}"
+                    f"prediction.{key} has shape {array.shape}, expected {shapes[output]}"
                 )
             target = columns if output in _PER_ATOM else info
             target[prefix + key] = array

@@ -129,6 +129,17 @@ def coverage(
     return {f"{p:g}": float(np.mean(size <= special.ndtri(0.5 + p / 2))) for p in levels}
 
 
+def interval_score(lower: Points, upper: Points, truth: Points, level: float) -> float:
+    r"""Mean interval (Winkler) score, in the unit of `truth`; smaller is better.
+
+    Width of the interval, plus $2/(1-p)$ times the distance by which the truth lies outside.
+    """
+    if not 0.0 < level < 1.0:
+        raise InputError(f"a level is a probability between 0 and 1, such as 0.9, got {level!r}")
+    beyond = np.maximum(lower - truth, 0.0) + np.maximum(truth - upper, 0.0)
+    return float(np.mean(upper - lower + 2.0 / (1.0 - level) * beyond))
+
+
 def sharpness(std: Points) -> float:
     """Mean σ, in its own unit; among calibrated models the smaller one is the better."""
     return float(np.mean(std))
@@ -141,6 +152,24 @@ def spearman(std: Points, error: Points) -> float:
     ln σ has a standard deviation of 0.5.
     """
     return _correlation(stats.rankdata(std), stats.rankdata(np.abs(error)))
+
+
+def oracle_spearman(
+    std: Float[np.ndarray, "points *components"], draws: int = 20, seed: int = 0
+) -> float:
+    """The rank correlation that a perfect σ would have: with Gaussian errors drawn from these very σ.
+
+    With several components a point, the length of its error is ranked against the root of the sum of their variances,
+    as for forces; with one, |error| against σ.  No calibration can be expected to exceed it.
+    """
+    components = std.reshape(len(std), -1)
+    size = np.sqrt(np.sum(components**2, axis=1))
+    generator = np.random.default_rng(seed)
+    found = [
+        spearman(size, np.sqrt(np.sum((components * generator.normal(size=components.shape)) ** 2, axis=1)))
+        for _ in range(draws)
+    ]
+    return float(np.mean(found))
 
 
 def pearson(std: Points, error: Points) -> float:

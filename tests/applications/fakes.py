@@ -36,6 +36,34 @@ class FakePrediction:
     stress_aleatoric_std: np.ndarray | None = None
     forces_covariance: np.ndarray | None = None
 
+    calibration: Any = None
+    forces_factor: np.ndarray | None = None
+    novelty: np.ndarray | None = None
+    scale: float = 1.0
+
+    @property
+    def energy_uncertainty(self):
+        """As a calibration makes it, eV."""
+        return self._scaled(self.energy_std)
+
+    @property
+    def energies_uncertainty(self):
+        """As a calibration leaves it, eV."""
+        return self.energies_std
+
+    @property
+    def forces_uncertainty(self):
+        """As a calibration makes it, eV/Å."""
+        return self._scaled(self.forces_std)
+
+    @property
+    def stress_uncertainty(self):
+        """As a calibration makes it, eV/Å³."""
+        return self._scaled(self.stress_std)
+
+    def _scaled(self, spread):
+        return None if spread is None else self.scale * spread
+
     @property
     def energy_std(self):
         """Total, eV."""
@@ -64,12 +92,13 @@ class FakePotential:
     species: tuple[int, ...] = (1, 8, 14)
     noise: bool = True
     forces_std: float = FORCES_STD
-    calibration: dict | None = None
+    calibration: Any = None
+    calibration_record: dict | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def summary(self):
         """Return the two entries that the faces read."""
-        return {"fingerprint": "abc123", "calibration": self.calibration}
+        return {"fingerprint": "abc123", "calibration": self.calibration_record}
 
     def neighbours(self, skin=0.0):
         """Keep nothing: springs have no neighbours."""

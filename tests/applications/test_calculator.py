@@ -225,12 +225,12 @@ def test_told_to_record_it_is_silent_and_remembers(potential, atoms):
 
 def test_uncertainty_info_tells_what_the_numbers_are(atoms):
     raw = Calculator(FakePotential()).uncertainty_info
-    assert raw["calibrated"] is False
+    assert raw["calibrated"] == []
     assert raw["method"] == "posterior"
     assert raw["model_hash"] == "abc123"
-    calibration = {"method": "conformal", "level": 0.9, "n_structures": 40}
-    info = Calculator(FakePotential(calibration=calibration)).uncertainty_info
-    assert info["calibrated"] is True
+    record = {"method": "conformal", "level": 0.9, "n_structures": 40, "observables": {"energy": {}, "forces": {}}}
+    info = Calculator(FakePotential(calibration_record=record)).uncertainty_info
+    assert info["calibrated"] == ["energy", "forces"]
     assert (info["method"], info["level"], info["n_calib"]) == ("conformal", 0.9, 40)
 
 
@@ -260,6 +260,7 @@ def test_todict_is_json_and_names_the_model(potential):
         "dtype": "float64",
         "uncertainty_threshold": 0.2,
         "on_threshold": "warn",
+        "raw": False,
     }
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.structures.labels import Frame
@@ -36,6 +36,19 @@ class Compared:
     forces_std: Float[np.ndarray, "atoms 3"] | None
     stress_std: Float[np.ndarray, " 6"] | None
     forces_covariance: Float[np.ndarray, "atoms 3 3"] | None
+    forces_factor: Float[np.ndarray, " atoms"] | None = None
+    """What a calibration multiplies the force spreads by, before the number of a level; None without one."""
+    novelty: Float[np.ndarray, " atoms"] | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """One structure's predictions against its labels, and the vectors of its environments."""
+
+    compared: Compared
+    numbers: Int[np.ndarray, " atoms"]
+    vectors: Float[np.ndarray, "atoms size"]
+    """Of all terms of the kernel, one after the other."""
 
 
 def compare(frame: Frame, prediction: Any) -> Compared:
@@ -60,6 +73,8 @@ def compare(frame: Frame, prediction: Any) -> Compared:
         forces_std=None if forces is None else _uncertain_std(frame, "forces", prediction),
         stress_std=None if stress is None else _uncertain_std(frame, "stress", prediction),
         forces_covariance=None if forces is None else _force_blocks(prediction, atoms),
+        forces_factor=_array(getattr(prediction, "forces_factor", None)),
+        novelty=_array(getattr(prediction, "novelty", None)),
     )
 
 

@@ -1,0 +1,163 @@
+r"""What a model says of training structures when each is left out: errors with full covariances, to calibrate on.
+
+The closed forms are those of `gpjaxpot.gp.left_out`, here with the off-diagonal parts that ellipsoids of forces need.
+Hyperparameters and inducing environments were chosen with these structures among the data: their errors are slightly
+smaller than those of new ones.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import scipy.linalg
+from jaxtyping import Float
+
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.covariance.features import environments
+from gpjaxpot.gp.levels import normal_equations
+from gpjaxpot.gp.noise import OBSERVABLES, Noise
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.compared import Known, compare
+from gpjaxpot.potential.exact_model import one_by_one
+from gpjaxpot.potential.held_out import Before
+from gpjaxpot.potential.levels import VARIANCE, logs
+from gpjaxpot.potential.prediction import Prediction, noise_fields
+from gpjaxpot.potential.sparse_fit import Assembled
+from gpjaxpot.potential.training import Observations
+from gpjaxpot.structures.labels import Frame, Labels
+from gpjaxpot.structures.structure import Structure
+
+LeftOutStructures = Callable[[Sequence[Frame], Noise], list[Known]]
+
+
+def sparse_left_out_structures(
+    assembled: Assembled,
+    levels: dict[str, float],
+    priors: Mapping[int, Before],
+    errors: Mapping[int, Float[np.ndarray, "_"]] | None,
+    frames: Sequence[Frame],
+    noise: Noise,
+) -> list[Known]:
+    """Structures that a sparse model was scored on, each predicted without itself.
+
+    Args:
+        assembled: the model's data.
+        levels: that it was conditioned with.
+        priors: of the structures.
+        errors: of a refined mean, by the places of the structures that it was judged on, which are then all; None to
+            take the sparse model's own.
+        frames: all training structures.
+        noise: of predictions.
+    """
+    present = {k: v for k, v in levels.items() if k == VARIANCE or k in assembled.parts}
+    gram, projected, *_ = (np.asarray(x) for x in normal_equations(logs(present), assembled.parts))
+    lower = np.linalg.cholesky(np.eye(len(gram)) + gram)
+    half = scipy.linalg.solve_triangular(lower, projected, lower=True)
+    variance, known = levels[VARIANCE], []
+    for i, rows in assembled.kept.items():
+        if (errors is not None and i not in errors) or not len(assembled.data[i]):
+            continue
+        o, before = assembled.data[i], priors[i]
+        sigma = _sigma(o, levels)
+        features = rows @ assembled.whitening * np.sqrt(variance)
+        reached = scipy.linalg.solve_triangular(lower, (features / sigma[:, None]).T, lower=True)
+        inverse = np.linalg.inv(np.eye(len(o)) - reached.T @ reached)
+        error = errors[i] if errors is not None else sigma * (inverse @ (o.targets / sigma - half @ reached))
+        covariance = (inverse - np.eye(len(o))) * np.outer(sigma, sigma)
+        spare = np.maximum(variance * before.variances - np.sum(features**2, axis=1), 0.0)
+        covariance[np.diag_indices(len(o))] += spare
+        forces = _force_blocks(o, covariance)
+        if forces is not None:
+            # Beside the diagonal, too: what the inducing environments do not reach of each atom's force.
+            own = features[_forces(o)].reshape(-1, 3, features.shape[1])
+            beside = variance * before.forces - own @ np.swapaxes(own, 1, 2)
+            forces = forces + np.where(np.eye(3, dtype=bool), 0.0, beside)
+        known.append(_known(frames[i], o, error, np.diagonal(covariance), forces, noise, before.vectors))
+    return known
+
+
+def exact_left_out_structures(
+    kernel: EnergyKernel,
+    structures: Sequence[Structure],
+    covariance: Float[np.ndarray, "data data"],
+    data: Sequence[Observations],
+    levels: dict[str, float],
+    frames: Sequence[Frame],
+    noise: Noise,
+) -> list[Known]:
+    """Structures that an exact model was fitted to, each predicted without itself; isolated atoms are none."""
+    sigma = np.concatenate([_sigma(o, levels) for o in data])
+    targets = np.concatenate([o.targets for o in data])
+    full = levels[VARIANCE] * covariance
+    full[np.diag_indices(len(full))] += sigma**2
+    inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(full, lower=True), np.eye(len(full)))
+    solved = inverse @ targets
+    edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
+    known = []
+    for i, vectors in _vectors(kernel, structures):
+        o, here = data[i], slice(edges[i], edges[i + 1])
+        if frames[i].isolated or not len(o):
+            continue
+        block = np.linalg.inv(inverse[here, here])
+        left, error = block - np.diag(sigma[here] ** 2), block @ solved[here]
+        known.append(_known(frames[i], o, error, np.diagonal(left), _force_blocks(o, left), noise, vectors))
+    return known
+
+
+def _vectors(
+    kernel: EnergyKernel, structures: Sequence[Structure]
+) -> Iterator[tuple[int, Float[np.ndarray, "atoms size"]]]:
+    """Places and environments' vectors of all structures."""
+    for i, batch in enumerate(one_by_one(kernel, tuple(structures))):
+        made = environments(kernel, batch)
+        yield i, np.concatenate([np.asarray(f)[:, : len(structures[i])].T for f in made.features], axis=1)
+
+
+def _sigma(o: Observations, levels: Mapping[str, float]) -> Float[np.ndarray, "_"]:
+    """σ of the observations of a structure, all levels being known."""
+    factor = np.array([levels.get(name, 1.0) for name in OBSERVABLES])[o.kind]
+    return np.asarray(o.sigma * np.where(o.known, 1.0, factor))
+
+
+def _forces(o: Observations) -> np.ndarray:
+    """Which observations are forces."""
+    return np.flatnonzero(o.kind == OBSERVABLES.index("forces"))
+
+
+def _force_blocks(o: Observations, covariance: np.ndarray) -> Float[np.ndarray, "atoms 3 3"] | None:
+    """Covariance of the force on each atom; None where none was observed."""
+    own = _forces(o)
+    if not len(own):
+        return None
+    atoms = own.reshape(-1, 3)
+    return covariance[atoms[:, :, None], atoms[:, None, :]]
+
+
+def _known(
+    frame: Frame,
+    o: Observations,
+    error: Float[np.ndarray, "_"],
+    variance: Float[np.ndarray, "_"],
+    forces: Float[np.ndarray, "atoms 3 3"] | None,
+    noise: Noise,
+    vectors: Float[AnyArray, "atoms size"],
+) -> Known:
+    """Put errors and variances as the prediction that would have them, and compare it with the labels."""
+    n, labels = len(frame.structure), frame.labels
+    std = np.sqrt(np.maximum(variance, 0.0))
+    of = {name: o.kind == k for k, name in enumerate(OBSERVABLES)}
+    fields: dict = {"energy": 0.0, "energies": np.zeros(n), "forces": np.zeros((n, 3))}
+    if of["energy"].any():
+        own = of["energy"]
+        fields |= {"energy": labels.energy - float(error[own][0]), "energy_epistemic_std": float(std[own][0])}
+    if forces is not None:
+        fields |= {
+            "forces": labels.forces - error[of["forces"]].reshape(n, 3),
+            "forces_epistemic_std": std[of["forces"]].reshape(n, 3),
+            "forces_covariance": forces,
+        }
+    if of["stress"].any():
+        fields |= {"stress": labels.stress - error[of["stress"]], "stress_epistemic_std": std[of["stress"]]}
+    fields |= noise_fields(noise, n, bool(of["stress"].any()))
+    observed = Labels(**{name: getattr(labels, name) for name in OBSERVABLES if of[name].any()})
+    kept = Frame(frame.structure, observed, frame.group, frame.source)
+    return Known(compare(kept, Prediction(**fields)), np.asarray(frame.structure.numbers), np.asarray(vectors))

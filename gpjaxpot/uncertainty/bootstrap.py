@@ -1,0 +1,29 @@
+"""How sure a share is that was counted on points that come in groups."""
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from gpjaxpot.errors import InputError
+
+
+def share_interval(
+    inside: Bool[np.ndarray, " points"], groups: Sequence[Hashable] | np.ndarray, level: float = 0.99,
+    draws: int = 2000, seed: int = 0,
+) -> tuple[float, float]:  # fmt: skip
+    """Bounds of the share of points `inside`, from drawing whole groups anew with replacement.
+
+    Atoms of one structure err together, so that the structure is what is drawn.
+
+    Raises:
+        InputError: for no points, or fewer than two groups.
+    """
+    named, place = np.unique(np.asarray(groups), return_inverse=True)
+    if len(inside) == 0 or len(named) < 2:
+        raise InputError(f"a bootstrap draws groups: it needs two at least, got {len(named)}")
+    hits, sizes = np.bincount(place, weights=inside), np.bincount(place).astype(float)
+    drawn = np.random.default_rng(seed).integers(0, len(named), (draws, len(named)))
+    shares: Float[np.ndarray, " draws"] = np.sum(hits[drawn], axis=1) / np.sum(sizes[drawn], axis=1)
+    low, high = np.quantile(shares, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)

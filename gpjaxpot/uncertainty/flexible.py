@@ -1,0 +1,233 @@
+r"""Flexible calibration: the quantile of the score as a function of the environment, a small network.
+
+The calibrated uncertainty is $\hat u(X) = q_θ(X)\,u(X)$, with θ the minimiser of the mean pinball loss
+$ρ_p(s - q_θ(X))$, $ρ_p(r) = \max(p r, (p - 1) r)$, of the scores s = |error|/u.  A constant q_θ gives regular
+calibration, one that is constant on classes the class-based one.
+
+Source: Ho, Ortner & Wang, *Flexible uncertainty calibration for machine-learned interatomic potentials*, npj Comput.
+Mater. (2026), doi 10.1038/s41524-026-02080-3; Koenker & Bassett, Econometrica 46, 33 (1978) for the loss.  Sizes of the
+network and its training are our own.
+"""
+
+import math
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.errors import InputError
+from gpjaxpot.uncertainty.calibrator import AbstractCalibrator
+from gpjaxpot.uncertainty.conformal import conformal_quantiles
+
+HIDDEN = (32, 32)
+LEARNING_RATE = 3e-3
+DECAY = 1e-3
+# Points of one step; steps between two looks at the points left out, and looks without a gain until it ends.
+BATCH = 4096
+STEPS = 20
+PATIENCE = 10
+LOOKS = 60
+# A quantile is at least this share of the regular one.
+FLOOR = 0.02
+# Features further out than this many standard deviations are taken as being there.
+FARTHEST = 4.0
+
+
+def pinball(residual: AnyArray, level: AnyArray | float) -> AnyArray:
+    """The loss whose expectation the quantile of probability `level` minimises: max(p r, (p − 1) r)."""
+    return jnp.maximum(level * residual, (level - 1.0) * residual)
+
+
+class QuantileNetwork(eqx.Module):
+    """Quantiles of a score at ascending levels, which never cross, as functions of features."""
+
+    centre: Float[AnyArray, " size"]
+    width: Float[AnyArray, " size"]
+    weights: tuple[Float[AnyArray, "_ _"], ...]
+    biases: tuple[Float[AnyArray, "_"], ...]
+    floor: Float[AnyArray, ""]
+
+    @classmethod
+    def start(
+        cls, features: Float[np.ndarray, "points size"], regular: Float[np.ndarray, " levels"], seed: int
+    ) -> "QuantileNetwork":
+        """A network that gives the `regular` quantiles everywhere."""
+        sizes = (features.shape[1], *HIDDEN)
+        keys = jax.random.split(jax.random.key(seed), len(HIDDEN))
+        inner = [
+            np.asarray(jax.random.normal(k, (a, b))) / math.sqrt(a)
+            for k, a, b in zip(keys, sizes[:-1], HIDDEN, strict=True)
+        ]
+        floor = np.array(FLOOR * float(regular[0]))
+        steps = np.maximum(np.diff(regular, prepend=float(floor)), 1e-6 * float(regular[-1]))
+        # The inverse of softplus; without weights of the last layer the biases alone speak.
+        last = np.where(steps > 30.0, steps, np.log(np.expm1(np.minimum(steps, 30.0))))
+        spread = np.std(features, axis=0)
+        return cls(
+            np.mean(features, axis=0), np.where(spread > 1e-12, spread, 1.0),
+            (*inner, np.zeros((HIDDEN[-1], len(regular)))), (*(np.zeros(h) for h in HIDDEN), last), floor,
+        )  # fmt: skip
+
+    def __call__(self, features: Float[AnyArray, "points size"]) -> Float[Array, "points levels"]:
+        """Quantiles at each point; differentiable in the features."""
+        x = jnp.clip((features - self.centre) / self.width, -FARTHEST, FARTHEST)
+        for w, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = jax.nn.silu(x @ w + b)
+        return self.floor + jnp.cumsum(jax.nn.softplus(x @ self.weights[-1] + self.biases[-1]), axis=-1)
+
+    def on_host(self, features: Float[np.ndarray, "points size"]) -> Float[np.ndarray, "points levels"]:
+        """The same by NumPy: nothing is compiled for a new number of points."""
+        x = np.clip((features - np.asarray(self.centre)) / np.asarray(self.width), -FARTHEST, FARTHEST)
+        for w, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            x = x @ np.asarray(w) + np.asarray(b)
+            x = x / (1.0 + np.exp(-x))
+        return self.floor + np.cumsum(np.logaddexp(0.0, x @ np.asarray(self.weights[-1]) + self.biases[-1]), axis=-1)
+
+
+class Flexible(AbstractCalibrator):
+    """The mean of several networks, each of which was stopped by another part of the calibration points."""
+
+    levels: Float[np.ndarray, " levels"]
+    networks: tuple[QuantileNetwork, ...]
+
+    def quantiles(self, features: Float[np.ndarray, "points size"]) -> Float[np.ndarray, "points levels"]:
+        """Quantiles of the score at each point: what to multiply its uncertainty by."""
+        return np.mean([network.on_host(features) for network in self.networks], axis=0)
+
+    @classmethod
+    def fit(
+        cls, scores: Float[np.ndarray, " points"], features: Float[np.ndarray, "points size"],
+        levels: Float[np.ndarray, " levels"], groups: Sequence | np.ndarray | None = None,
+        weights: Float[np.ndarray, " points"] | None = None, folds: int = 5, seed: int = 0,
+    ) -> "Flexible":  # fmt: skip
+        """Train; see `cross_fit`."""
+        return cross_fit(scores, features, levels, groups, weights, folds, seed)[0]
+
+
+def cross_fit(
+    scores: Float[np.ndarray, " points"], features: Float[np.ndarray, "_ size"],
+    levels: Float[np.ndarray, " levels"], groups: Sequence | np.ndarray | None = None,
+    weights: Float[np.ndarray, " points"] | None = None, folds: int = 5, seed: int = 0,
+) -> tuple[Flexible, Float[np.ndarray, "points levels"]]:  # fmt: skip
+    """Train a network without each fold of the groups, and let it stop where it predicts that fold best.
+
+    Training begins at the regular solution, and what is kept is the best so far: features that say nothing give regular
+    calibration back.
+
+    Args:
+        scores: |error|/uncertainty of the calibration points.
+        features: of each point, from which the quantile is told.
+        levels: ascending.
+        groups: points that go together, such as those of a structure; None if none do.
+        weights: of the points in the loss: 1 for the loss in units of the score, the uncertainty for that in units of
+            the error, one over the size of a class or species to balance them, the ratio of densities of new and
+            calibration points under covariate shift.
+        folds: parts that the groups are dealt into, and networks.
+        seed: of the folds and the networks.
+
+    Returns:
+        The calibration, and the quantiles of every point by the network that was trained without it.
+
+    Raises:
+        InputError: for scores that are negative or not finite, levels that do not ascend in (0, 1), or fewer than two
+            groups.
+    """
+    _check(scores, features, levels)
+    named = np.arange(len(scores)) if groups is None else np.asarray(groups)
+    distinct, place = np.unique(named, return_inverse=True)
+    if len(distinct) < 2:
+        raise InputError(f"flexible calibration leaves groups out in turn: it needs two at least, got {len(distinct)}")
+    count = min(folds, len(distinct))
+    dealt = np.random.default_rng(seed).permutation(len(distinct)) % count
+    fold = dealt[place]
+    used = np.ones(len(scores)) if weights is None else weights
+    networks, apart = [], np.zeros((len(scores), len(levels)))
+    for k in range(count):
+        out = fold == k
+        network = _train(scores, features, levels, used, out, seed + k)
+        apart[out] = network.on_host(features[out])
+        networks.append(network)
+    return Flexible(levels, tuple(networks)), apart
+
+
+def _train(
+    scores: np.ndarray, features: np.ndarray, levels: np.ndarray, weights: np.ndarray, out: np.ndarray, seed: int
+) -> QuantileNetwork:
+    """Train on all points but those `out`, which say when to stop."""
+    inside = np.where(out, 0.0, weights)
+    regular = _positive(conformal_quantiles(scores, levels, inside, 0.0), scores)
+    network = QuantileNetwork.start(features[~out], regular, seed)
+    # Points out of a part have no weight in it: all parts have one shape, and are compiled once.
+    data = jnp.asarray(features), jnp.asarray(scores)
+    within, without = jnp.asarray(inside), jnp.asarray(np.where(out, weights, 0.0))
+    # Losses in units of the regular quantiles, so that a rate of learning fits them all.
+    scaled = jnp.asarray(levels), 1.0 / jnp.asarray(regular)
+    trained, fixed = eqx.partition(network, _learned(network))
+    state = _optimiser().init(trained)
+    key = jax.random.key(seed)
+    best, least, waited = trained, float(_loss(trained, fixed, *data, without, scaled)), 0
+    for look in range(LOOKS):
+        trained, state = _steps(trained, state, fixed, *data, within, scaled, jax.random.fold_in(key, look))
+        loss = float(_loss(trained, fixed, *data, without, scaled))
+        if loss < least:
+            best, least, waited = trained, loss, 0
+        else:
+            waited += 1
+            if waited >= PATIENCE:
+                break
+    return jax.tree.map(lambda x: np.asarray(x) if eqx.is_array(x) else x, eqx.combine(best, fixed))
+
+
+def _optimiser() -> optax.GradientTransformation:
+    return optax.adamw(LEARNING_RATE, weight_decay=DECAY)
+
+
+def _learned(network: QuantileNetwork) -> QuantileNetwork:
+    """Which leaves are trained: weights and biases."""
+    nothing = jax.tree.map(lambda _: False, network)
+    everything = jax.tree.map(lambda _: True, (network.weights, network.biases))
+    return eqx.tree_at(lambda n: (n.weights, n.biases), nothing, everything)
+
+
+@eqx.filter_jit
+def _loss(trained, fixed, features, scores, weights, scaled) -> Float[Array, ""]:
+    """Weighted mean of the pinball loss, all levels together, in units of the regular quantiles."""
+    levels, unit = scaled
+    found = eqx.combine(trained, fixed)(features)
+    each = jnp.sum(pinball((scores[:, None] - found) * unit, levels), axis=1)
+    return jnp.sum(weights * each) / jnp.maximum(jnp.sum(weights), 1e-300)
+
+
+@eqx.filter_jit
+def _steps(trained, state, fixed, features, scores, weights, scaled, key):
+    """Take `STEPS` steps, each on points drawn anew, or on all where they are few."""
+    count = scores.shape[0]
+
+    def step(carry, key):
+        trained, state = carry
+        some = jnp.arange(count) if count <= BATCH else jax.random.randint(key, (BATCH,), 0, count)
+        gradients = jax.grad(_loss)(trained, fixed, features[some], scores[some], weights[some], scaled)
+        updates, state = _optimiser().update(gradients, state, trained)
+        return (eqx.apply_updates(trained, updates), state), None
+
+    return jax.lax.scan(step, (trained, state), jax.random.split(key, STEPS))[0]
+
+
+def _positive(quantiles: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Quantiles above zero and finite, where many scores are zero or a level is beyond the data."""
+    top = max(float(np.max(scores)), 1e-12)
+    return np.maximum.accumulate(np.clip(quantiles, 1e-3 * top, top))
+
+
+def _check(scores: np.ndarray, features: np.ndarray, levels: np.ndarray) -> None:
+    if not (len(scores) and np.all(np.isfinite(scores)) and np.all(scores >= 0)):
+        raise InputError(f"{len(scores)} scores, not all of them finite numbers from zero up: give |error|/uncertainty")
+    if features.ndim != 2 or len(features) != len(scores) or not np.all(np.isfinite(features)):
+        raise InputError(f"features must be finite, a row for each of the {len(scores)} scores, got {features.shape}")
+    if not len(levels) or np.any(np.diff(levels) <= 0) or levels[0] <= 0 or levels[-1] >= 1:
+        raise InputError(f"levels must ascend between 0 and 1, got {list(levels)}")

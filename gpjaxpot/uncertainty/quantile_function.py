@@ -1,0 +1,168 @@
+r"""How wide intervals are, in units of a model's own σ, at any level: what a calibration knows of one observable.
+
+The error of a prediction, divided by σ, is taken as symmetric about zero, with $P(|z| \le Q(p)) = p$.  A Gaussian has
+$Q(p) = Φ^{-1}((1 + p)/2)$; a calibrated σ is $Q(0.6827)\,σ$, the half-width of the interval that a Gaussian's σ is.
+"""
+
+import math
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+from scipy import interpolate, special, stats
+
+from gpjaxpot.errors import InputError
+from gpjaxpot.uncertainty.conformal import check_level, conformal_quantiles, highest_level
+
+ONE_SIGMA = math.erf(1.0 / math.sqrt(2.0))
+"""Probability of a Gaussian within one σ, 0.6827."""
+# Levels at which the quantiles of many scores are kept, besides those that are asked for most.
+_KEPT = 400
+_ALWAYS = (0.5, 0.68, ONE_SIGMA, 0.8, 0.9, 0.95, 0.98, 0.99)
+# A density is smooth through so many quantiles at the most, and as few as the root of the number of points.
+_SMOOTH = (3, 14)
+# How far a Gaussian's function is kept, in σ; and how scores integrate a tail beyond the last quantile: these shares of
+# what is left.
+_FARTHEST = 6.0
+_TAIL = 1.0 - np.geomspace(1.0, 1e-9, 60)[1:]
+
+Values = Float[np.ndarray, "..."]
+
+
+class QuantileFunction(eqx.Module):
+    """Half-widths of central intervals in units of σ, at ascending levels; between them the next wider one holds.
+
+    Beyond `limit` there is no interval: too few calibration points.  Scores, which need some tail, take a Gaussian one
+    that goes on from there.
+    """
+
+    levels: Float[np.ndarray, " levels"]
+    widths: Float[np.ndarray, " levels"]
+    limit: float
+    """The highest level with an interval."""
+    effective: float
+    """Number of independent points that it was made from."""
+
+    @classmethod
+    def gaussian(cls, scale: float, effective: float = math.inf, directions: int = 1) -> "QuantileFunction":
+        """That of a Gaussian with `scale` times the σ; with several directions, of the length of its vectors."""
+        even = 2.0 * special.ndtr(np.linspace(0.0, _FARTHEST, _KEPT)) - 1.0
+        levels = np.unique(np.concatenate([even, np.array(_ALWAYS)]))
+        return cls(levels, scale * stats.chi.ppf(levels, directions), 1.0, float(effective))
+
+    @classmethod
+    def from_scores(
+        cls, scores: Float[np.ndarray, " points"], weights: Float[np.ndarray, " points"] | None = None,
+        new_weight: float = 1.0,
+    ) -> "QuantileFunction":  # fmt: skip
+        """The conformal quantiles of |error|/σ; see `conformal_quantile` for the weights.
+
+        Raises:
+            InputError: for no points, or scores that are negative or NaN.
+        """
+        if len(scores) == 0 or not np.all(scores >= 0):
+            raise InputError(f"{len(scores)} scores, not all numbers from zero up: give |error|/σ of each point")
+        limit = highest_level(scores, weights, new_weight)
+        total = float(len(scores) if weights is None else np.sum(weights))
+        few = np.arange(1, len(scores) + 1) / (len(scores) + 1)
+        grid = few if weights is None and len(scores) <= _KEPT else limit * np.linspace(0.0, 1.0, _KEPT + 1)[1:]
+        levels = np.unique(np.concatenate([grid, [p for p in _ALWAYS if p <= limit]]))
+        widths = conformal_quantiles(scores, levels, weights, new_weight)
+        finite = np.isfinite(widths)
+        return cls(
+            np.append(0.0, levels[finite]), np.append(0.0, widths[finite]), limit, total / max(new_weight, 1e-300)
+        )
+
+    def supports(self, level: float) -> bool:
+        """Whether there is an interval of this level."""
+        return level <= self.limit + 1e-12
+
+    def width(self, level: float) -> float:
+        """Half-width of the interval of this level, in units of σ.
+
+        Raises:
+            InputError: for a level outside (0, 1), or one for which there were too few calibration points.
+        """
+        check_level(level)
+        if not self.supports(level):
+            raise InputError(
+                f"the calibration supports levels up to {self.limit:.3g}, not {level:g}: it would take at least "
+                f"{math.ceil(level / (1.0 - level))} independent structures, there were {self.effective:.0f}; "
+                "calibrate on more structures, or ask for the raw spread"
+            )
+        if self.limit == 1.0:  # of a Gaussian, whose widths are linear in the normal quantile
+            return float(np.interp(_normal(np.array(level)), _normal(self.levels), self.widths))
+        place = int(np.searchsorted(self.levels, level - 1e-12))
+        return float(self.widths[min(place, len(self.widths) - 1)])
+
+    @property
+    def sigma(self) -> float:
+        """Half-width of the 68.27 % interval: what one calibrated σ is, in units of the raw one."""
+        return self.width(ONE_SIGMA)
+
+    def probability(self, z: Values) -> Values:
+        """P(|error| ≤ |z| σ): the level of the interval that reaches just to z."""
+        levels, widths = self._with_tail()
+        return np.interp(np.abs(z), widths, levels)
+
+    def pit(self, z: Values) -> Values:
+        """Probability integral transform of errors (truth less prediction) in units of σ."""
+        return 0.5 + 0.5 * np.sign(z) * self.probability(z)
+
+    def crps(self, z: Values) -> Values:
+        r"""Continuous ranked probability score of errors in units of σ, in that unit.
+
+        $\int (F(x) - 1\{x \ge z\})^2 dx$, exactly, for the distribution whose function is linear between the levels.
+        """
+        levels, x = self._with_tail()
+        upper = 0.5 + 0.5 * levels
+        steps = np.diff(x)
+        below = np.append(0.0, np.cumsum(steps * _square(upper[:-1], upper[1:])))
+        rest = np.append(0.0, np.cumsum(steps * _square(1.0 - upper[:-1], 1.0 - upper[1:])))
+        size = np.abs(z)
+        at = np.clip(np.searchsorted(x, size, side="right") - 1, 0, len(x) - 2)
+        here = np.minimum(size, x[-1])
+        value = np.interp(here, x, upper)
+        part = here - x[at]
+        inside = below[at] + part * _square(upper[at], value)
+        outside = rest[-1] - rest[at] - part * _square(1.0 - upper[at], 1.0 - value)
+        return rest[-1] + inside + outside + np.maximum(size - x[-1], 0.0)
+
+    def log_density(self, z: Values) -> Values:
+        """Logarithm of the density of errors in units of σ: smooth, through some of the quantiles."""
+        least, most = _SMOOTH
+        count = int(np.clip(math.sqrt(min(self.effective, 1e6)), least, most))
+        top = min(float(self.levels[-1]), 0.999)
+        levels = 2.0 * special.ndtr(np.linspace(0.0, float(_normal(np.array(top))), count + 1)) - 1.0
+        widths = np.interp(_normal(levels), _normal(self.levels), self.widths)
+        # Equal quantiles would be an infinite density.
+        apart = np.maximum.accumulate(widths + 1e-9 * np.arange(len(widths)) * max(float(widths[-1]), 1e-300))
+        normal = _normal(levels)
+        curve = interpolate.PchipInterpolator(apart, normal)
+        size = np.abs(z)
+        inside = np.minimum(size, apart[-1])
+        slope = np.where(size <= apart[-1], curve.derivative()(inside), normal[-1] / apart[-1])
+        place = curve(inside) + (size - inside) * normal[-1] / apart[-1]
+        return -0.5 * place**2 - 0.5 * math.log(2.0 * math.pi) + np.log(np.maximum(slope, 1e-6))
+
+    def _with_tail(self) -> tuple[Float[np.ndarray, " all"], Float[np.ndarray, " all"]]:
+        """Levels and widths, with a Gaussian tail beyond the last."""
+        last, width = float(self.levels[-1]), float(self.widths[-1])
+        if self.limit == 1.0:
+            return self.levels, self.widths
+        levels = last + (1.0 - last) * _TAIL
+        levels = levels[(levels > last) & (levels < 1.0)]
+        reach = float(_normal(np.array(last)))
+        if reach <= 0 or not len(levels):
+            return self.levels, self.widths
+        return np.append(self.levels, levels), np.append(self.widths, width * _normal(levels) / reach)
+
+
+def _normal(levels: Values) -> Values:
+    """Half-widths of a Gaussian's intervals, in units of its σ."""
+    return np.asarray(special.ndtri(0.5 + 0.5 * levels))
+
+
+def _square(first: Values, last: Values) -> Values:
+    """Mean of the square of a function that is linear between two values."""
+    return (first**2 + first * last + last**2) / 3.0

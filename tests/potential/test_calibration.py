@@ -1,0 +1,224 @@
+"""Calibrations of a potential: what they are found on, what they change and what not, and their way to a file."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import gpjaxpot as gp
+from gpjaxpot.potential import fit as fit_module
+from gpjaxpot.potential.calibrate import calibrate_known
+from gpjaxpot.potential.compared import Compared, Known
+from tests.potential.conftest import labelled, settings, soap
+
+REFERENCE = "energy_per_species.Si=-0.3"
+
+
+def test_structures_left_out_are_predicted_as_by_a_fit_without_them(frames, monkeypatch):
+    """The closed forms against refits: errors, spreads and the covariances of forces, exact and sparse."""
+    caught = []
+    original = fit_module.calibrate_known
+    monkeypatch.setattr(fit_module, "calibrate_known", lambda known, *a: caught.append(known) or original(known, *a))
+    # With this kernel 24 environments span all features: the sparse posterior is the exact one.
+    for method in (["model.method=exact"], ["model.method=sparse", "model.n_inducing=24", "model.selection=farthest"]):
+        chosen = settings(*method, REFERENCE, "calibration.method=scale", "model.features=all")
+        gp.fit(frames[:6], soap(), gp.DotPower(1), settings=chosen)
+    alone = settings("model.method=exact", REFERENCE, "calibration.method=none")
+    # Sparse models take theirs in another order.
+    places = [{k.compared.energy_error: k for k in known} for known in caught]
+    for i in range(6):
+        without = gp.fit(frames[:i] + frames[i + 1 : 6], soap(), gp.DotPower(1), settings=alone)
+        found = without.predict(frames[i].structure, uncertainty=True, covariance=True)
+        energy = (frames[i].labels.energy - found.energy) / len(frames[i].structure)
+        for kind in places:
+            k = kind[min(kind, key=lambda e, energy=energy: abs(e - energy))].compared
+            close = {"rtol": 1e-4, "atol": 1e-6}
+            assert_allclose(k.energy_error, energy, **close)
+            assert_allclose(k.energy_std * k.n_atoms, found.energy_std, **close)
+            assert_allclose(k.forces_error, frames[i].labels.forces - found.forces, **close)
+            assert_allclose(k.forces_std, found.forces_std, **close)
+            assert_allclose(k.stress_error, frames[i].labels.stress - found.stress, **close)
+            assert_allclose(k.stress_std, found.stress_std, **close)
+            noise = found.forces_aleatoric_std[:, :, None] ** 2 * np.eye(3)
+            # Atoms of whose force a direction is certain have no ellipsoid.
+            solid = np.trace(k.forces_covariance, axis1=1, axis2=2) > 0
+            assert_allclose(k.forces_covariance[solid], (found.forces_covariance + noise)[solid], **close)
+            assert solid.any()
+
+
+def made_up(count, atoms=20, wrong=lambda vectors: 2.0, size=18, seed=0, species=(14,)):
+    """Structures whose force errors are `wrong` times their σ, as a function of the environments."""
+    generator = np.random.default_rng(seed)
+    known = []
+    for _ in range(count):
+        vectors = generator.normal(size=(atoms, size)) * np.geomspace(1.0, 0.01, size)
+        spread = np.exp(0.3 * generator.normal(size=(atoms, 1)))
+        root = spread[:, :, None] * (np.eye(3) + 0.2 * generator.normal(size=(atoms, 3, 3)))
+        covariance = root @ np.swapaxes(root, 1, 2)
+        factor = np.broadcast_to(wrong(vectors), atoms)[:, None]
+        forces = factor * np.einsum("aij,aj->ai", root, generator.normal(size=(atoms, 3)))
+        std = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+        compared = Compared(
+            None, False, atoms, 0.02 * generator.normal(), forces, None, 0.01, std, None, covariance
+        )
+        known.append(Known(compared, np.resize(species, atoms), vectors))
+    return known
+
+
+def varying(vectors):
+    """What errors are too large by: told from the first component of an environment."""
+    return np.exp(0.8 * vectors[:, 0])
+
+
+@pytest.mark.parametrize("method", ["scale", "conformal", "class", "flexible"])
+def test_shares_of_new_errors_are_those_of_the_level(method):
+    made = calibrate_known(made_up(60, wrong=varying), method)
+    new = made_up(100, wrong=varying, seed=1)
+    inside, components, energies, top = [], [], [], []
+    for k in new:
+        factor, _ = made.environments(k.vectors, k.numbers, k.compared.forces_covariance)
+        whitened = np.linalg.solve(np.linalg.cholesky(k.compared.forces_covariance), k.compared.forces_error[..., None])
+        lengths = np.linalg.norm(whitened[..., 0], axis=1) / factor
+        inside.append(lengths <= made.quantiles["force_vectors"].width(0.9))
+        z = np.abs(k.compared.forces_error / (k.compared.forces_std * factor[:, None]))
+        components.append(z <= made.quantiles["forces"].width(0.9))
+        top.append(inside[-1][k.vectors[:, 0] > 1.0])
+        energies.append(abs(k.compared.energy_error / k.compared.energy_std) <= made.quantiles["energy"].width(0.9))
+    shares = [float(np.mean(np.concatenate(s))) for s in (inside, components, top)]
+    tolerance = 0.05 if method == "scale" else 0.03
+    assert_allclose(shares[:2], 0.9, atol=tolerance)
+    # Where errors are largest, one number for all is not enough.
+    if method != "class":  # there are no classes here
+        assert (abs(shares[2] - 0.9) < 0.08) == (method == "flexible")
+    assert abs(np.mean(energies) - 0.9) < 4 * np.sqrt(0.09 / 60 + 0.09 / 100)
+    assert made.record["method"] == method
+    json.dumps(made.record, allow_nan=False)
+
+
+def test_a_network_is_taken_where_it_tells_something_and_else_not():
+    assert calibrate_known(made_up(40, wrong=varying)).record["method"] == "flexible"
+    plain = calibrate_known(made_up(40))
+    assert plain.record["method"] == "conformal"
+    assert "lowers the loss" in plain.record["reason"]
+    assert_allclose(plain.quantiles["forces"].sigma, 2.0, rtol=0.06)
+    assert calibrate_known(made_up(17)).record["method"] == "conformal"
+    assert calibrate_known(made_up(8)).record["method"] == "scale"
+
+
+def test_too_few_structures_are_told():
+    with pytest.raises(gp.InputError, match="at least 5 structures with labels, got 4"):
+        calibrate_known(made_up(4))
+    with pytest.raises(gp.InputError, match="flexible calibration takes at least 20 structures"):
+        calibrate_known(made_up(12), "flexible")
+    with pytest.raises(gp.InputError, match="one of auto, scale"):
+        calibrate_known(made_up(8), "regular")
+
+
+@pytest.fixture(scope="module")
+def raw(frames):
+    """A potential without a calibration."""
+    return gp.fit(
+        frames[:6], soap(), gp.DotPower(2), settings=settings("model.method=exact", "calibration.method=none")
+    )
+
+
+@pytest.mark.parametrize("method", ["scale", "conformal", "class", "flexible"])
+def test_files_keep_every_bit_and_means_and_raw_spreads_stay(raw, frames, tmp_path, method):
+    potential = raw.with_calibration(calibrate_known(made_up(30, wrong=varying), method))
+    potential.save(tmp_path / "m.safetensors")
+    loaded = gp.Potential.load(tmp_path / "m.safetensors")
+    assert loaded.summary() == potential.summary()
+    assert loaded.summary()["calibration"]["method"] == method
+    options = {"uncertainty": True, "covariance": True}
+    before = raw.predict(frames[7].structure, **options)
+    first, second = (p.predict(frames[7].structure, **options) for p in (potential, loaded))
+    for name in ("energy", "forces", "stress"):
+        for suffix in ("", "_std", "_epistemic_std"):
+            # Spreads to round-off: threads add in any order.
+            assert_allclose(getattr(first, name + suffix), getattr(before, name + suffix), rtol=1e-9)
+        assert_allclose(getattr(second, name + "_uncertainty"), getattr(first, name + "_uncertainty"), rtol=1e-9)
+        assert np.array_equal(getattr(before, name + "_uncertainty"), getattr(before, name + "_std"))
+    assert_allclose(second.novelty, first.novelty, rtol=1e-9)
+    assert first.calibrated("forces")
+    assert not first.calibrated("stress")
+    assert np.array_equal(first.stress_uncertainty, first.stress_std)
+    assert np.all(first.forces_uncertainty != first.forces_std)
+    assert_allclose(first.half_width("forces", 0.6827, raw=True), first.forces_std, rtol=1e-4)
+    ours, theirs = first.force_ellipsoids(0.9)[0], second.force_ellipsoids(0.9)[0]
+    assert ours.radius == theirs.radius
+    assert ours.contains(first.forces[0])
+
+
+def test_intervals_of_any_level_as_far_as_the_data_reach(raw, frames):
+    potential = raw.with_calibration(calibrate_known(made_up(17), "conformal"))
+    found = potential.predict(frames[7].structure, uncertainty=True)
+    low, high = found.interval("energy", 0.9)
+    assert low < found.energy < high
+    assert np.all(found.half_width("forces", 0.9) > found.half_width("forces", 0.5))
+    with pytest.raises(gp.InputError, match="levels up to 0.944, not 0.99"):
+        found.interval("forces", 0.99)
+    assert np.all(np.isfinite(found.interval("forces", 0.99, raw=True)[0]))
+    with pytest.raises(gp.InputError, match="predict with covariance=True"):
+        found.force_ellipsoids()
+    with pytest.raises(gp.InputError, match="not of 'energies'"):
+        found.interval("energies")
+    with pytest.raises(gp.InputError, match="predict with uncertainty=True"):
+        potential.predict(frames[7].structure).interval("energy")
+
+
+def test_uncertainties_turn_with_the_structure(raw, frames):
+    from scipy.spatial.transform import Rotation
+
+    potential = raw.with_calibration(calibrate_known(made_up(30, wrong=varying), "flexible"))
+    turn = Rotation.random(random_state=0).as_matrix()
+    s = frames[7].structure
+    turned = gp.Structure(s.positions @ turn.T, s.numbers, s.cell @ turn.T, s.pbc)
+    before, after = (potential.predict(x, uncertainty=True, covariance=True) for x in (s, turned))
+    assert_allclose(after.forces_factor, before.forces_factor, rtol=1e-8)
+    assert_allclose(after.energy_uncertainty, before.energy_uncertainty, rtol=1e-8)
+    for a, b in zip(before.force_ellipsoids(), after.force_ellipsoids(), strict=True):
+        assert_allclose(b.volume, a.volume, rtol=1e-7)
+        assert_allclose(b.covariance, turn @ a.covariance @ turn.T, rtol=1e-6, atol=1e-12)
+
+
+def test_a_fit_with_few_structures_says_that_it_is_raw(frames):
+    potential = gp.fit(frames[:4], soap(), gp.DotPower(2), settings=settings("model.method=exact"))
+    assert potential.calibration is None
+    assert potential.summary()["calibration"] is None
+    choice = next(c for c in potential.summary()["choices"] if c["key"] == "calibration.method")
+    assert choice["value"] == "none"
+    assert "spreads are raw" in choice["reason"]
+
+
+def test_structures_kept_out_calibrate_and_are_not_fitted():
+    frames = labelled(24, seed=3)
+    chosen = settings("model.method=exact", "calibration.fraction=0.5")
+    potential = gp.fit(frames, soap(), gp.DotPower(2), settings=chosen)
+    record = potential.summary()
+    assert record["n_structures"] + record["calibration"]["n_structures"] == 24
+    assert "kept out of the fit" in record["calibration"]["source"]
+    assert record["settings"]["calibration"]["fraction"] == 0.5
+    again = gp.fit(frames, soap(), gp.DotPower(2), settings=gp.Settings.model_validate(record["settings"]))
+    first, second = (p.predict(frames[0].structure, uncertainty=True) for p in (potential, again))
+    assert first.energy_uncertainty == second.energy_uncertainty
+
+
+def test_calibrating_again_replaces_what_was_there(raw):
+    frames = labelled(12, seed=5)
+    once = gp.calibrate(raw, frames[:6], "scale", source="six")
+    again = gp.calibrate(once, frames, "scale", source="twelve")
+    assert again.summary()["calibration"]["source"] == "twelve"
+    assert again.summary()["calibration"]["n_structures"] == 12
+    assert raw.calibration is None
+    # A scale makes the squares of these errors in units of σ one on average.
+    scores = gp.evaluate(again, frames)["uncertainty"]
+    assert_allclose(scores["forces"]["z_variance"], 1.0, rtol=1e-6)
+    assert_allclose(scores["energy"]["z_variance"], 1.0, rtol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_calibration():
+    first, second = (calibrate_known(made_up(24, wrong=varying), "flexible", seed=4) for _ in range(2))
+    leaves = [jax.tree.leaves(c) for c in (first, second)]
+    assert all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))

@@ -1,0 +1,171 @@
+"""Regular, class-based and flexible calibration: the identities between them, and the case with known answers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from gpjaxpot.errors import InputError
+from gpjaxpot.uncertainty import scores as score
+from gpjaxpot.uncertainty.classes import ByClass, GaussianClasses
+from gpjaxpot.uncertainty.conformal import conformal_quantile
+from gpjaxpot.uncertainty.conformalised import Conformalised
+from gpjaxpot.uncertainty.flexible import Flexible, QuantileNetwork, cross_fit, pinball
+from gpjaxpot.uncertainty.regular import Regular
+
+LEVELS = np.array([0.5, 0.9])
+
+
+@pytest.fixture(scope="module")
+def two_classes():
+    """AT-17: two classes of environments, errors |N(0, 1)| and |N(0, 3²)|, uncertainties 1."""
+    generator = np.random.default_rng(0)
+    own = generator.integers(0, 2, 6000)
+    features = np.where(own[:, None] == 0, -2.0, 2.0) + 0.3 * generator.normal(size=(6000, 2))
+    return np.abs(generator.normal(size=6000)) * np.where(own == 0, 1.0, 3.0), features, own
+
+
+@pytest.fixture(scope="module")
+def flexible(two_classes):
+    scores, features, _ = two_classes
+    return cross_fit(scores, features, LEVELS)
+
+
+def test_one_number_has_the_coverages_of_the_specification(two_classes):
+    scores, features, own = two_classes
+    found = Regular.fit(scores, LEVELS).quantiles(features)
+    assert_allclose(found[0], [1.0785456752, 3.8456824310], rtol=0.05)
+    inside = scores[:, None] <= found
+    assert_allclose([inside[own == k].mean(0) for k in (0, 1)], [[0.71921, 0.99988], [0.28079, 0.80012]], atol=0.03)
+
+
+def test_one_number_leaves_every_ranking_as_it_is():
+    generator = np.random.default_rng(1)
+    u, features = generator.uniform(0.1, 1.0, 500), np.zeros((500, 1))
+    error = np.abs(u * generator.normal(size=500))
+    calibrated = u * Regular.fit(error / u, LEVELS).quantiles(features)[:, 1]
+    for rank in (score.spearman, score.pearson, score.auroc_top5):
+        assert_allclose(rank(calibrated, error), rank(u, error), rtol=1e-12)
+
+
+def test_classes_have_the_quantiles_of_the_specification(two_classes):
+    scores, features, own = two_classes
+    made = ByClass.fit(scores, features, LEVELS, 2)
+    found = made.quantiles(features)
+    for k, expected in [(0, [0.67449, 1.64485]), (1, [2.02347, 4.93456])]:
+        assert_allclose(found[own == k].mean(0), expected, rtol=0.05)
+    assert found[:, 1].mean() < Regular.fit(scores, LEVELS).quantiles(features)[:, 1].mean()
+
+
+def test_a_network_finds_the_quantiles_of_the_classes(two_classes, flexible):
+    _, features, own = two_classes
+    found = flexible[0].quantiles(features)
+    for k, expected in [(0, [0.67449, 1.64485]), (1, [2.02347, 4.93456])]:
+        assert_allclose(np.median(found[own == k], axis=0), expected, rtol=0.06)
+    assert np.all(np.diff(found, axis=1) > 0)
+
+
+def test_features_that_say_nothing_give_one_number_back(two_classes):
+    scores, features, _ = two_classes
+    shuffled = np.random.default_rng(2).permutation(features)
+    found = Flexible.fit(scores, shuffled, LEVELS).quantiles(shuffled)
+    regular = Regular.fit(scores, LEVELS).quantiles(features)[0]
+    assert_allclose(found.mean(0), regular, rtol=0.03)
+    assert np.all(found.std(0) < 0.05 * regular)
+
+
+def test_a_network_begins_at_the_regular_solution():
+    features = np.random.default_rng(3).normal(size=(50, 4))
+    start = QuantileNetwork.start(features, np.array([0.7, 1.6, 40.0]), seed=0)
+    assert_allclose(start.on_host(features), np.broadcast_to([0.7, 1.6, 40.0], (50, 3)), rtol=1e-12)
+
+
+def test_both_ways_through_a_network_agree_and_one_is_differentiable(flexible, two_classes):
+    _, features, _ = two_classes
+    network = flexible[0].networks[0]
+    assert_allclose(np.asarray(network(jnp.asarray(features[:20]))), network.on_host(features[:20]), rtol=1e-12)
+    gradient = jax.grad(lambda x: network(x[None])[0, 0])(jnp.asarray(features[0]))
+    step = 1e-6 * np.eye(2)
+    finite = [(network.on_host(features[:1] + s)[0, 0] - network.on_host(features[:1] - s)[0, 0]) / 2e-6 for s in step]
+    assert_allclose(np.asarray(gradient), finite, rtol=1e-5, atol=1e-7)
+
+
+def test_a_last_factor_gives_the_level_and_keeps_the_ranking(two_classes, flexible):
+    scores, features, _ = two_classes
+    made, apart = flexible
+    last = Conformalised.fit(made, scores, apart)
+    for k, level in enumerate(LEVELS):
+        assert last.factors[k] == conformal_quantile(scores / apart[:, k], level)
+        ratio = last.quantiles(features)[:, k] / made.quantiles(features)[:, k]
+        assert_allclose(ratio, last.factors[k], rtol=1e-12)
+    generator = np.random.default_rng(4)
+    own = generator.integers(0, 2, 20_000)
+    new = np.where(own[:, None] == 0, -2.0, 2.0) + 0.3 * generator.normal(size=(20_000, 2))
+    error = np.abs(generator.normal(size=20_000)) * np.where(own == 0, 1.0, 3.0)
+    inside = np.mean(error[:, None] <= last.quantiles(new), axis=0)
+    # The Beta law of 6000 calibration points, and 20 000 counted ones.
+    assert_allclose(inside, LEVELS, atol=4 * np.sqrt(0.25 / 6000 + 0.25 / 20_000))
+
+
+def test_weights_of_the_loss_put_it_in_units_of_the_error():
+    """ρ(e − q u) = u ρ(e/u − q): the same loss, by its weight."""
+    generator = np.random.default_rng(5)
+    u, q = generator.uniform(0.1, 2.0, 100), generator.uniform(0.5, 2.0, 100)
+    e = np.abs(generator.normal(size=100))
+    assert_allclose(pinball(e - q * u, 0.9), u * pinball(e / u - q, 0.9), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("level", "at", "loss"), [(0.5, 3.0, 1.1), (0.9, 10.0, 0.6), (0.9, 3.0, 1.5)]
+)
+def test_losses_of_the_specification(level, at, loss):
+    values = np.array([1.0, 2.0, 3.0, 4.0, 10.0])
+    assert_allclose(np.mean(pinball(values - at, level)), loss, rtol=1e-12)
+
+
+def test_losses_of_half_normals():
+    for level, expected in [(0.5, 0.2366108650), (0.9, 0.1264828247)]:
+        grid = stats.halfnorm.ppf((np.arange(400_000) + 0.5) / 400_000)
+        found = np.mean(pinball(grid - stats.halfnorm.ppf(level), level))
+        assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_the_mixture_is_that_of_scikit_learn():
+    from sklearn.mixture import GaussianMixture
+
+    generator = np.random.default_rng(6)
+    features = np.concatenate([generator.normal(size=(200, 3)), 4.0 + 0.5 * generator.normal(size=(100, 3))])
+    made = GaussianClasses.fit(features, 2, seed=1)
+    judge = GaussianMixture(2, reg_covar=1e-4, random_state=1).fit(features)
+    new = 2.0 * generator.normal(size=(50, 3))
+    assert_allclose(made.log_density(new), judge.score_samples(new), rtol=1e-9)
+    assert np.array_equal(made.classify(new), judge.predict(new))
+
+
+def test_a_class_without_enough_points_takes_the_quantile_of_all():
+    generator = np.random.default_rng(7)
+    features = np.concatenate([generator.normal(size=(300, 1)), [[50.0], [50.1], [49.9]]])
+    scores = np.abs(generator.normal(size=303))
+    made = ByClass.fit(scores, features, np.array([0.9]), GaussianClasses.fit(features, 2))
+    assert made.quantiles(np.array([[50.0]]))[0, 0] == conformal_quantile(scores, 0.9)
+
+
+def test_one_kind_of_environment_is_one_class():
+    made = ByClass.fit(np.ones(30), np.zeros((30, 2)), np.array([0.5]))
+    assert_allclose(made.quantiles(np.zeros((4, 2))), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "features", "levels", "message"),
+    [
+        (np.array([1.0, np.inf]), np.zeros((2, 1)), LEVELS, "finite numbers"),
+        (np.ones(3), np.zeros((2, 1)), LEVELS, "a row for each of the 3"),
+        (np.ones(3), np.zeros((3, 1)), LEVELS[::-1], "ascend"),
+        (np.ones(1), np.zeros((1, 1)), LEVELS, "needs two at least"),
+    ],
+)
+def test_bad_input_is_named(scores, features, levels, message):
+    with pytest.raises(InputError, match=message):
+        cross_fit(scores, features, levels)

@@ -1,0 +1,111 @@
+"""Quantile functions: a Gaussian's against the closed forms, an empirical one's against simulation and quadrature."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy import integrate, special, stats
+
+from gpjaxpot.errors import InputError
+from gpjaxpot.uncertainty import scores
+from gpjaxpot.uncertainty.conformal import conformal_quantile, group_weights
+from gpjaxpot.uncertainty.distribution_scores import distribution_scores
+from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
+
+Z = np.array([0.0, 0.4, -1.1, 2.5, -3.9])
+
+
+@pytest.fixture(scope="module")
+def heavy():
+    """Scores of Student's t with four degrees of freedom: no Gaussian."""
+    return np.abs(stats.t(4).rvs(20_000, random_state=0))
+
+
+@pytest.fixture(scope="module")
+def empirical(heavy):
+    return QuantileFunction.from_scores(heavy)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+def test_a_gaussian_has_its_closed_forms(scale):
+    made = QuantileFunction.gaussian(scale)
+    std = np.full(len(Z), scale)
+    zero = np.zeros(len(Z))
+    assert_allclose(made.sigma, scale, rtol=1e-12)
+    assert_allclose(made.width(0.9), scale * special.ndtri(0.95), rtol=1e-9)
+    assert_allclose(made.pit(Z), scores.pit(zero, std, Z), atol=5e-5)
+    assert_allclose(np.mean(made.crps(Z)), scores.crps(zero, std, Z), rtol=1e-4)
+    assert_allclose(-np.mean(made.log_density(Z)), scores.nll(zero, std, Z), rtol=1e-4)
+
+
+def test_lengths_of_vectors_have_more_directions():
+    assert_allclose(QuantileFunction.gaussian(1.0, directions=3).width(0.9), 2.5003, atol=2e-4)
+
+
+def test_widths_are_the_order_statistics(heavy, empirical):
+    for level in (0.5, 0.68, ONE_SIGMA, 0.9, 0.95):
+        assert empirical.width(level) == conformal_quantile(heavy, level)
+    # Between the levels that are kept, the next wider one: never too narrow.
+    for level in (0.123, 0.777, 0.931):
+        assert empirical.width(level) >= conformal_quantile(heavy, level)
+        assert empirical.width(level) <= conformal_quantile(heavy, level + 0.004)
+
+
+def test_the_score_of_the_whole_distribution_is_its_integral(empirical):
+    """∫(F − 1{x ≥ z})² dx, by quadrature of the function that `pit` gives."""
+    for z in (0.0, 0.7, -2.2):
+        below, above = np.linspace(-60.0, z, 200_001), np.linspace(z, 60.0, 200_001)
+        total = integrate.trapezoid(empirical.pit(below) ** 2, below)
+        total += integrate.trapezoid((1.0 - empirical.pit(above)) ** 2, above)
+        assert_allclose(empirical.crps(np.array([z]))[0], total, rtol=1e-4)
+
+
+def test_its_density_is_one_in_all_and_near_the_true_one(empirical):
+    x = np.linspace(-40, 40, 200_001)
+    assert_allclose(integrate.trapezoid(np.exp(empirical.log_density(x)), x), 1.0, atol=2e-3)
+    # Close to the density that the scores came from, where there are many of them.
+    inside = np.linspace(-3, 3, 61)
+    assert_allclose(np.exp(empirical.log_density(inside)), stats.t(4).pdf(inside), rtol=0.12)
+
+
+def test_new_points_are_uniform_under_it_and_not_under_a_gaussian(empirical):
+    new = stats.t(4).rvs(20_000, random_state=1)
+    ours = distribution_scores(new, np.ones(len(new)), empirical)
+    theirs = distribution_scores(new, np.full(len(new), math.sqrt(2.0)))  # the σ of this distribution
+    assert ours["ece"] < 0.01 < theirs["ece"]
+    assert ours["nll"] < theirs["nll"]
+    assert ours["crps"] < theirs["crps"]
+    for level, share in ours["coverage"].items():
+        assert_allclose(share, float(level), atol=0.01)
+    assert ours["spearman"] is None
+
+
+def test_a_level_without_enough_groups_is_refused_and_told():
+    generator = np.random.default_rng(2)
+    groups = np.repeat(np.arange(12), 30)
+    made = QuantileFunction.from_scores(np.abs(generator.normal(size=360)), *group_weights(groups))
+    assert_allclose(made.limit, 12 / 13)
+    assert made.supports(0.9)
+    assert math.isfinite(made.width(0.9))
+    assert not made.supports(0.95)
+    with pytest.raises(InputError, match=r"up to 0.923, not 0.95: .* 19 independent structures, there were 12"):
+        made.width(0.95)
+    found = distribution_scores(generator.normal(size=50), np.ones(50), made)
+    assert found["coverage"]["0.95"] is None
+    assert found["coverage"]["0.9"] is not None
+
+
+def test_few_scores_have_finite_scores_of_anything():
+    made = QuantileFunction.from_scores(np.array([0.4, 0.4, 0.4, 1.3, 2.0]))
+    for values in (made.pit(Z), made.crps(Z), made.log_density(Z)):
+        assert np.all(np.isfinite(values))
+    assert np.all(np.diff(made.pit(np.sort(Z))) >= 0)
+
+
+def test_bad_scores_are_named():
+    for bad in (np.zeros(0), np.array([-1.0, 2.0]), np.array([np.nan])):
+        with pytest.raises(InputError, match="numbers from zero up"):
+            QuantileFunction.from_scores(bad)
+    with pytest.raises(InputError, match="between 0 and 1"):
+        QuantileFunction.gaussian(1.0).width(1.2)
