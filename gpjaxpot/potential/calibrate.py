@@ -65,14 +65,23 @@ def calibrate(
     Raises:
         InputError: as `calibrate_known`, and for species that the potential does not know.
     """
+    used = [f for f in frames if not (f.isolated or f.labels.empty)]
+    _check(method, level, len(used))
+    known = compare_known(potential, used, callback)
+    return potential.with_calibration(calibrate_known(known, method, level, source, seed))
+
+
+def compare_known(
+    potential: Potential, frames: Sequence[Frame], callback: Callback | None = None
+) -> list[Known]:
+    """Predict labelled structures: errors, raw spreads and environments, as `calibrate_known` takes them."""
     finder, known = potential.neighbours(), []
     for done, frame in enumerate(frames, start=1):
-        if not (frame.isolated or frame.labels.empty):
-            prediction, vectors = potential.predicted(frame.structure, finder, uncertainty=True, covariance=True)
-            known.append(Known(compare(frame, prediction), frame.structure.numbers, np.asarray(vectors)))
+        prediction, vectors = potential.predicted(frame.structure, finder, uncertainty=True, covariance=True)
+        known.append(Known(compare(frame, prediction), frame.structure.numbers, np.asarray(vectors)))
         if callback is not None:
             callback("calibration", done, len(frames))
-    return potential.with_calibration(calibrate_known(known, method, level, source, seed))
+    return known
 
 
 @dataclass(frozen=True)
@@ -126,14 +135,8 @@ def calibrate_known(
     Raises:
         InputError: for an unknown method, a level outside (0, 1), or too few structures.
     """
-    if method not in ("auto", *METHODS):
-        raise InputError(f"calibration method must be one of auto, {', '.join(METHODS)}, got {method!r}")
-    check_level(level)
     bound = [k for k in known if not k.compared.isolated]
-    if len(bound) < TO_SCALE:
-        raise InputError(
-            f"a calibration takes at least {TO_SCALE} structures with labels, got {len(bound)}"
-        )
+    _check(method, level, len(bound))
     forces = ForceScores.of(bound)
     found = _Strategy("none", "no forces") if forces is None else _strategy(forces, method, level, seed)
     plain = "scale" if method == "scale" else "conformal"
@@ -166,6 +169,17 @@ def calibrate_known(
         "sha256": _fingerprint(bound),
     }
     return Calibration(quantiles, found.reduction, found.factor, novelty, record)
+
+
+def _check(method: str, level: float, count: int) -> None:
+    """Refuse, before any work, what cannot be done with so many structures."""
+    if method not in ("auto", *METHODS):
+        raise InputError(f"calibration method must be one of auto, {', '.join(METHODS)}, got {method!r}")
+    check_level(level)
+    least = TO_TRAIN if method in ("class", "flexible") else TO_SCALE
+    if count < least:
+        what = f"{method} calibration" if least == TO_TRAIN else "a calibration"
+        raise InputError(f"{what} takes at least {least} structures with labels, got {count}")
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,35 @@ def test_data_that_must_not_be_fitted(name, command, train_frames, tmp_path):
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["--method", "scales"], ["one of auto, scale, conformal", "'scales'"]),
+        (["--level", "90"], ["between 0 and 1, such as 0.9, got 90.0"]),
+        (["--method", "flexible"], ["at least 20 structures"]),
+    ],
+    ids=["method", "level", "too few"],
+)
+def test_calibrations_that_cannot_be(words, fragments, files, tmp_path):
+    out = tmp_path / "m.safetensors"
+    out.write_bytes(PRECIOUS)
+    before = snapshot(tmp_path)
+    refused(run("calibrate", files.model, files.test, "--output", out, *words), *fragments)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "fragments"),
+    [
+        (["--interval", "95"], ["between 0 and 1"]),
+        (["--interval", "0.9", "--no-uncertainty"], ["contradict each other"]),
+    ],
+    ids=["level", "none"],
+)
+def test_intervals_that_cannot_be(words, fragments, files, tmp_path):
+    refused(run("predict", files.model, files.test, "--output", tmp_path / "o.xyz", *words), *fragments)
+
+
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
 @pytest.mark.parametrize(
     ("change", "fragments"),

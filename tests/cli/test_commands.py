@@ -13,7 +13,7 @@ from ase.io import read as ase_read
 import gpjaxpot
 from tests.cli.helpers import ROOT, SMALL, finish, run, snapshot, start
 
-COMMANDS = ("demo", "check", "estimate", "fit", "evaluate", "predict", "info", "template")
+COMMANDS = ("demo", "check", "estimate", "fit", "evaluate", "predict", "calibrate", "info", "template")
 
 
 def last_line(words, then, **environment):
@@ -160,12 +160,26 @@ def test_evaluate_prints_tables_and_writes_json(files, tmp_path):
 
 def test_evaluate_without_uncertainty_leaves_it_out(files, tmp_path):
     out = tmp_path / "scores.json"
-    words = ["evaluate", files.model, files.test, "--json", out, "--no-uncertainty", "--raw"]
+    words = ["evaluate", files.model, files.test, "--json", out, "--no-uncertainty"]
     result = run(*words)
     assert result.exit_code == 0
     assert json.loads(out.read_text())["uncertainty"] is None
     assert "covers" not in result.stdout
-    assert "not calibrated" in result.stdout
+
+
+def test_evaluate_scores_what_is_calibrated_and_what_is_raw(files, tmp_path):
+    out = tmp_path / "scores.json"
+    calibrated = run("evaluate", files.model, files.test, "--json", out).stdout
+    raw = run("evaluate", files.model, files.test, "--raw").stdout
+    scores = json.loads(out.read_text())
+    assert scores["calibration"]["method"] == "scale"
+    for printed, key, words in (
+        (calibrated, "uncertainty", "calibrated (scale, on"),
+        (raw, "uncertainty_raw", "raw: not calibrated"),
+    ):
+        assert words in printed
+        assert f"{scores[key]['forces']['z_variance']:.2f}" in printed
+    assert scores["uncertainty"]["forces"] != scores["uncertainty_raw"]["forces"]
 
 
 def test_predict_writes_what_the_potential_says(files, tmp_path):
@@ -181,10 +195,11 @@ def test_predict_writes_what_the_potential_says(files, tmp_path):
         np.testing.assert_allclose(atoms.info["GPJ_energy"], said.energy, rtol=1e-12)
         np.testing.assert_allclose(atoms.arrays["GPJ_forces"], said.forces, atol=1e-9)
         for name in ("energy", "forces", "stress"):
-            for ending in ("", "_epistemic", "_aleatoric"):
+            fields = {"": "uncertainty", "_raw": "std", "_epistemic": "epistemic_std", "_aleatoric": "aleatoric_std"}
+            for ending, field in fields.items():
                 key = f"GPJ_{name}_uncertainty{ending}"
                 value = atoms.info.get(key, atoms.arrays.get(key))
-                expected = getattr(said, f"{name}{ending}_std")
+                expected = getattr(said, f"{name}_{field}")
                 assert (value is None) == (expected is None)
                 if value is not None:
                     np.testing.assert_allclose(value, expected, rtol=1e-6, err_msg=key)
@@ -196,12 +211,38 @@ def test_predict_takes_structures_without_labels(files, tmp_path):
     atoms = ase_read(files.test, "0")
     atoms.calc = None
     atoms.write(bare, columns=["symbols", "positions"])
-    result = run("predict", files.model, bare, "-o", out, "--no-uncertainty", "--raw")
+    result = run("predict", files.model, bare, "-o", out, "--no-uncertainty")
     assert result.exit_code == 0
-    assert "not calibrated" in result.stdout
     written = ase_read(out)
     assert "GPJ_energy" in written.info
     assert not any("uncertainty" in key for key in [*written.info, *written.arrays])
+
+
+def test_predict_writes_intervals_and_raw_spreads_when_asked(files, tmp_path):
+    out = tmp_path / "predicted.xyz"
+    assert run("predict", files.model, files.test, "--output", out, "--interval", "0.9").exit_code == 0
+    said = gpjaxpot.Potential.load(files.model).predict(gpjaxpot.read(files.test)[0], uncertainty=True)
+    atoms = ase_read(out, "0")
+    np.testing.assert_allclose(atoms.arrays["GPJ_forces_halfwidth_0.9"], said.half_width("forces", 0.9), rtol=1e-6)
+    assert str(atoms.info["GPJ_calibrated"]).split() == ["energy", "forces", "stress"]
+    result = run("predict", files.model, files.test, "--output", out, "--raw")
+    assert "raw: not calibrated" in result.stdout
+    atoms = ase_read(out, "0")
+    np.testing.assert_allclose(atoms.arrays["GPJ_forces_uncertainty"], said.forces_std, rtol=1e-6)
+    assert "GPJ_calibrated" not in atoms.info
+
+
+def test_calibrate_writes_another_model_that_says_where_its_uncertainties_come_from(files, tmp_path):
+    made = tmp_path / "calibrated.safetensors"
+    before = files.model.read_bytes()
+    result = run("calibrate", files.model, files.train, "--output", made, "--method", "scale")
+    assert result.exit_code == 0
+    assert "calibrated (scale, on train.xyz)" in result.stdout
+    assert files.model.read_bytes() == before
+    summary = json.loads(run("info", made, "--json").stdout)
+    assert summary["calibration"]["source"] == "train.xyz"
+    old, new = (gpjaxpot.Potential.load(m).predict(gpjaxpot.read(files.test)[0]) for m in (files.model, made))
+    assert old.energy == new.energy
 
 
 def test_info_tells_what_is_inside(files):

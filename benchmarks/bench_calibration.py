@@ -1,0 +1,227 @@
+"""Calibrations on held-out structures of the public sets: set × strategy × score, in and out of distribution.
+
+python -m benchmarks.bench_calibration [--data FOLDER] [--sets LiPS TiO2] [--structures 300] [--seconds 300]
+
+Training structures are dealt into those that are fitted and those that calibrate, in runs of ten neighbours; the test
+file is looked at to report alone.  "left out" is what `fit` does by itself, on training structures; the others are
+calibrated on the structures kept out.
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.bench_accuracy import subset
+from benchmarks.inputs import data_sets, parser
+from benchmarks.machine import write_result
+from benchmarks.table import table
+
+# Files of other distributions, with what they are.
+SHIFTED = {
+    "acac": {"600 K": "test_600K.xyz", "dihedral scan": "test_dihedral.xyz", "H transfer": "test_H_transfer.xyz"},
+    "3BPA": {"600 K": "test_600K_sub.xyz", "1200 K": "test_1200K_sub.xyz"},
+    "LiPS": {"new compositions": "test_ood_composition.xyz"},
+    "Pt111_CO": {"3 adatoms": "test_ood_3adatom.xyz"},
+}
+SETS = ("LiPS", "TiO2", "water", "3BPA", "Pt111_CO", "Si_mlearn", "Li_mlearn", "Cu_mlearn", "acac")
+STRATEGIES = ("left out", "conformal", "class", "flexible")
+LEVELS = (0.5, 0.68, 0.9, 0.95)
+CALIBRATION = 0.3
+
+
+def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
+    """Scores of forces (components, and vectors) and energies; `calibration` None for raw spreads."""
+    from gpjaxpot.potential.calibrate import ForceScores
+    from gpjaxpot.uncertainty import QuantileFunction, distribution_scores, oracle_spearman, share_interval, spearman
+
+    quantiles: Mapping[str, Any] = {} if calibration is None else calibration.quantiles
+    forces = ForceScores.of(known)
+    assert forces is not None
+    factor = np.ones(len(forces.errors))
+    if calibration is not None:
+        factor, _ = calibration.environments(forces.vectors, forces.numbers, forces.covariances)
+    std = forces.stds * factor[:, None]
+    size = np.linalg.norm(std, axis=1)
+    length = np.linalg.norm(forces.errors, axis=1)
+    result: dict[str, Any] = {
+        "forces": distribution_scores(forces.errors.reshape(-1), std.reshape(-1), quantiles.get("forces")),
+        "spearman": spearman(size, length),
+        "spearman_oracle": oracle_spearman(std),
+    }
+    each = np.repeat(forces.structure, 3)
+    normal, ball = QuantileFunction.gaussian(1.0), QuantileFunction.gaussian(1.0, directions=3)
+    q = {"forces": quantiles.get("forces", normal), "vectors": quantiles.get("force_vectors", ball)}
+    scores = {
+        "forces": (np.abs(forces.errors / std).reshape(-1), each, std.reshape(-1)),
+        "vectors": (forces.lengths / factor, forces.structure, size),
+    }
+    energies = [(k.compared.energy_error, k.compared.energy_std) for k in known if k.compared.energy_error is not None]
+    if energies:
+        error, spread = np.array(energies).T
+        result["energy"] = distribution_scores(error, spread, quantiles.get("energy"))
+        q["energy"] = quantiles.get("energy", normal)
+        scores["energy"] = (np.abs(error / spread), np.arange(len(error)), spread)
+    cells = []
+    for name, (z, groups, spread) in scores.items():
+        for level in LEVELS:
+            if not q[name].supports(level):
+                cells.append({"of": name, "level": level, "supported": False})
+                continue
+            inside = z <= q[name].width(level)
+            low, high = share_interval(inside, groups)
+            cells.append(
+                {"of": name, "level": level, "supported": True, "share": float(np.mean(inside)), "low": low,
+                 "high": high, "holds": bool(low <= level <= high)}
+            )  # fmt: skip
+        top = np.argsort(-spread)[: max(1, len(spread) // 10)]
+        if q[name].supports(0.9):
+            result[f"top_decile_{name}"] = float(np.mean(z[top] <= q[name].width(0.9)))
+    result["cells"] = cells
+    if q["vectors"].supports(0.9):
+        # Of the sphere with the volume of the ellipsoid, so that widths of one coverage can be compared.
+        volume = np.linalg.det(forces.covariances) ** (1 / 6) * factor
+        result["width"] = float(np.mean(q["vectors"].width(0.9) * volume))
+        # At the coverage of exactly nine in ten, which each strategy has at another number.
+        exact = np.quantile(forces.lengths / factor, 0.9)
+        result["width_at_equal_coverage"] = float(np.mean(exact * volume))
+    unit = q["forces"].sigma
+    result["mean_sigma"] = float(unit * np.mean(size))
+    result["structure_sigma"] = [float(unit * np.max(size[forces.structure == s])) for s in np.unique(forces.structure)]
+    return result
+
+
+def told_apart(inside: Sequence[float], outside: Sequence[float]) -> float:
+    """Probability that a structure from outside has a larger σ than one from inside."""
+    a, b = np.array(inside), np.array(outside)
+    return float(np.mean((b[:, None] > a[None, :]) + 0.5 * (b[:, None] == a[None, :])))
+
+
+def calibrated(folder: Path, structures: int, tested: int, seconds: float) -> dict[str, Any]:
+    """Fits, calibrates in every way, and scores each in and out of distribution."""
+    import gpjaxpot as gp
+    from gpjaxpot.potential.calibrate import calibrate_known, compare_known
+    from gpjaxpot.structures.splits import block_split
+
+    isolated = folder / "isolated_atoms.xyz"
+    bound = subset(gp.read(folder / "train.xyz"), structures)
+    (out,) = block_split(len(bound), [CALIBRATION], groups=[f.group for f in bound])
+    kept = set(out.tolist())
+    training = [f for i, f in enumerate(bound) if i not in kept] + (gp.read(isolated) if isolated.exists() else [])
+    start = time.perf_counter()
+    potential = gp.fit(training, settings=gp.load_settings(None, [f"model.time={seconds}"]))
+    fitted = time.perf_counter() - start
+    files = {"test": "test.xyz", **SHIFTED.get(folder.name, {})}
+    held = compare_known(potential, [bound[i] for i in sorted(kept)])
+    start = time.perf_counter()
+    known = {name: compare_known(potential, subset(gp.read(folder / f), tested)) for name, f in files.items()}
+    evaluated = time.perf_counter() - start
+    ways: dict[str, Any] = {"raw": None, "left out": potential.calibration}
+    cost = {}
+    for method in STRATEGIES[1:]:
+        start = time.perf_counter()
+        ways[method] = calibrate_known(held, method)
+        cost[method] = {"calibration_seconds": time.perf_counter() - start}
+        start = time.perf_counter()
+        for k in known["test"]:
+            ways[method].environments(k.vectors, k.numbers, k.compared.forces_covariance)
+        cost[method]["share_of_evaluation"] = (time.perf_counter() - start) / evaluated * (
+            sum(map(len, known.values())) / len(known["test"])
+        )
+    result: dict[str, Any] = {
+        "n_train": len(training), "n_calibration": len(held), "n_test": {n: len(k) for n, k in known.items()},
+        "n_inducing": potential.summary()["n_inducing"], "fit_seconds": fitted, "cost": cost,
+        "left_out": potential.summary()["calibration"], "ways": {},
+    }  # fmt: skip
+    for way, calibration in ways.items():
+        if way != "raw" and calibration is None:
+            continue
+        found = {name: scored(k, calibration) for name, k in known.items()}
+        for name in list(found)[1:]:
+            found[name]["sigma_ratio"] = found[name]["mean_sigma"] / found["test"]["mean_sigma"]
+            found[name]["auroc"] = told_apart(found["test"]["structure_sigma"], found[name]["structure_sigma"])
+            if calibration is not None:
+                found[name]["novel"] = _novel(known[name], calibration)
+        if calibration is not None:
+            found["test"]["novel"] = _novel(known["test"], calibration)
+        result["ways"][way] = found
+    return result
+
+
+def _novel(known: Sequence[Any], calibration: Any) -> float:
+    """Share of structures with an environment unlike those of the calibration."""
+    largest = []
+    for k in known:
+        _, novelty = calibration.environments(k.vectors, k.numbers, k.compared.forces_covariance)
+        largest.append(0.0 if novelty is None else float(np.max(novelty)))
+    return float(np.mean(np.array(largest) > 1.0))
+
+
+def rows_of(name: str, result: dict[str, Any]) -> list[list[object]]:
+    """Lines of the table: one for each strategy, in distribution."""
+    rows = []
+    for way, found in result["ways"].items():
+        test = found["test"]
+        cells = [c for c in test["cells"] if c["supported"]]
+        share = {(c["of"], c["level"]): c["share"] for c in cells}
+        rows.append(
+            [
+                name, way, f"{sum(c['holds'] for c in cells)}/{len(cells)}",
+                *(100 * share[k] if k in share else None for k in (("forces", 0.9), ("vectors", 0.9), ("energy", 0.9))),
+                100 * test["top_decile_vectors"] if "top_decile_vectors" in test else None,
+                test["forces"]["ece"], test["forces"]["nll"], test["forces"]["crps"], test["spearman"],
+                test["spearman_oracle"], test.get("width_at_equal_coverage"),
+            ]
+        )  # fmt: skip
+        name = ""
+    return rows
+
+
+def shifted_rows(name: str, result: dict[str, Any]) -> list[list[object]]:
+    """Lines of the table out of distribution: one for each file, as calibrated flexibly."""
+    found = result["ways"]["flexible"]
+    rows = []
+    for shift in list(found)[1:]:
+        f = found[shift]
+        share = {(c["of"], c["level"]): c["share"] for c in f["cells"] if c["supported"]}
+        rows.append([name, shift, *(100 * share[k] if k in share else None for k in (("forces", 0.9), ("vectors", 0.9),
+                     ("energy", 0.9))), f["sigma_ratio"], f["auroc"], 100 * f["novel"]])  # fmt: skip
+    return rows
+
+
+def main() -> int:
+    """The command line of this module."""
+    options = parser(__doc__)
+    options.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="data sets")
+    options.add_argument("--structures", type=int, default=300, help="to fit and calibrate on, at most")
+    options.add_argument("--test-structures", type=int, default=100, help="of each test file at most")
+    options.add_argument("--seconds", type=float, default=300.0, help="that a fit may take")
+    options.add_argument("--name", default="calibration", help="of the file under results/")
+    given = options.parse_args()
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    rows, shifted, result, written = [], [], {}, None
+    for name, folder in data_sets(given.data, given.sets):
+        jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
+        result[name] = calibrated(folder, given.structures, given.test_structures, given.seconds)
+        print(f"{name}: fitted in {result[name]['fit_seconds']:.0f} s", flush=True)
+        rows += rows_of(name, result[name])
+        shifted += shifted_rows(name, result[name])
+        written = write_result(given.name, {"limits": vars(given), "sets": result})
+    if not rows:
+        return 0
+    print(table(["set", "calibration", "cells that hold", "F in 90 %", "vectors", "E", "top decile", "ECE", "NLL",
+                 "CRPS eV/Å", "Spearman", "oracle", "width eV/Å"], rows))  # fmt: skip
+    print("Width: mean radius of the sphere with the volume of the ellipsoid, where nine in ten errors lie inside.")
+    if shifted:
+        print(table(["set", "shift", "F in 90 %", "vectors", "E", "σ ratio", "AUROC", "novel %"], shifted))
+    print(f"wrote {written}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
