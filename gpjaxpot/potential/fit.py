@@ -32,6 +32,8 @@ from gpjaxpot.structures.reference import EnergyReference, fit_reference
 from gpjaxpot.structures.splits import block_split
 
 Callback = Callable[[str, int, int], None]
+# Structures that are kept out of a fit go together in runs of neighbours, at most so long.
+LONGEST_RUN = 10
 # A structure is told of whose labels, when it is left out, are this many times as far from what the others predict, in
 # σ, as usual, and what is usual at the least.
 SUSPECT = 3.0
@@ -110,8 +112,9 @@ def _held_out(
     """Fit to some of the structures, and calibrate on the others, runs of neighbouring ones going together."""
     wanted = settings.calibration
     bound = [i for i, f in enumerate(frames) if not f.isolated]
-    groups = [frames[i].group for i in bound]
-    (out,) = block_split(len(bound), [wanted.fraction], groups=groups, seed=settings.train.seed)
+    # Runs as long as leave ten of them at the least, where there are so many structures.
+    run = min(LONGEST_RUN, max(1, int(wanted.fraction * len(bound)) // 10))
+    (out,) = block_split(len(bound), [wanted.fraction], block=run, seed=settings.train.seed)
     kept_out = {bound[i] for i in out}
     rest = [f for i, f in enumerate(frames) if i not in kept_out]
     plain = settings.model_copy(update={"calibration": wanted.model_copy(update={"method": "none"})})
