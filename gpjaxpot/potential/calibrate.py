@@ -154,7 +154,7 @@ def calibrate_known(
         quantiles[VECTORS], methods[VECTORS] = _quantiles(vectors, forces.structure, plain, 3)
     novelty = None
     if forces is not None and found.reduction is not None:
-        novelty = Novelty.fit(found.reduction(forces.vectors), seed=seed)
+        novelty = Novelty.fit(found.reduction(forces.vectors), forces.structure, seed)
     record = {
         "method": found.method if forces is not None else plain,
         "asked": method,

@@ -1,14 +1,19 @@
 """How far an environment is from those that a calibration knows."""
 
+from collections.abc import Hashable, Sequence
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.uncertainty.classes import GaussianClasses
 
+FOLDS = 5
+CLASSES = 8
+
 
 class Novelty(eqx.Module):
-    """A score from the density of a Gaussian mixture: near 0 for usual points, 1 where the rarest known one is.
+    """A score from the density of a Gaussian mixture: near 0 for usual points, 1 where the rarest known one was.
 
     Above one, a point is of a kind that was not there to calibrate on: what the calibration says of it is extrapolated.
 
@@ -19,17 +24,28 @@ class Novelty(eqx.Module):
     usual: float
     """Logarithm of the median density of the known points."""
     rare: float
-    """Logarithm of the lowest density of any of them."""
+    """Logarithm of the lowest density of any of them, as seen by those of other groups."""
 
     @classmethod
     def fit(
-        cls, features: Float[np.ndarray, "points size"], mixture: GaussianClasses | None = None, seed: int = 0
-    ) -> "Novelty":
-        """Learn from the known points; `mixture` is one that was fitted to them."""
-        made = GaussianClasses.fit(features, 8, seed) if mixture is None else mixture
-        density = made.log_density(features)
+        cls, features: Float[np.ndarray, "points size"], groups: Sequence[Hashable] | np.ndarray | None = None,
+        seed: int = 0,
+    ) -> "Novelty":  # fmt: skip
+        """Learn from the known points.
+
+        How rare points can be is told by mixtures that do not know them: those fitted without each fifth of the
+        `groups`, such as structures, in turn.  A mixture's own points look more usual to it than new ones.
+        """
+        named = np.arange(len(features)) if groups is None else np.asarray(groups)
+        distinct, place = np.unique(named, return_inverse=True)
+        dealt = np.random.default_rng(seed).permutation(len(distinct)) % FOLDS
+        density = np.zeros(len(features))
+        for k in range(min(FOLDS, len(distinct))):
+            out = dealt[place] == k
+            known = features if np.all(out) else features[~out]
+            density[out] = GaussianClasses.fit(known, CLASSES, seed).log_density(features[out])
         usual, rare = float(np.median(density)), float(np.min(density))
-        return cls(made, usual, min(rare, usual - 1.0))
+        return cls(GaussianClasses.fit(features, CLASSES, seed), usual, min(rare, usual - 1.0))
 
     def __call__(self, features: Float[np.ndarray, "points size"]) -> Float[np.ndarray, " points"]:
         """The score of each point, from zero up."""
