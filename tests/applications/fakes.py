@@ -94,6 +94,8 @@ class FakePotential:
     forces_std: float = FORCES_STD
     calibration: Any = None
     calibration_record: dict | None = None
+    scale: float = 1.0
+    novelty: float | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def summary(self):
@@ -124,6 +126,9 @@ class FakePotential:
 
     def _add_uncertainty(self, prediction, periodic, covariance):
         count = len(prediction.energies)
+        prediction.scale = self.scale
+        if self.novelty is not None:
+            prediction.novelty = np.linspace(0.0, self.novelty, count)
         prediction.energy_epistemic_std = ENERGY_STD
         prediction.energies_epistemic_std = np.full(count, ENERGIES_STD)
         prediction.forces_epistemic_std = np.full((count, 3), self.forces_std)

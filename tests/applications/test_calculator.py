@@ -234,6 +234,21 @@ def test_uncertainty_info_tells_what_the_numbers_are(atoms):
     assert (info["method"], info["level"], info["n_calib"]) == ("conformal", 0.9, 40)
 
 
+def test_uncertainties_are_calibrated_unless_raw_ones_are_asked_for(atoms):
+    potential = FakePotential(calibration_record={"observables": {"energy": {}, "forces": {}}}, scale=3.0, novelty=1.5)
+    atoms.calc = Calculator(potential, uncertainty=True)
+    calibrated = atoms.get_properties(["forces_uncertainty", "forces_uncertainty_epistemic"])
+    info = atoms.calc.uncertainty_info
+    atoms.calc = Calculator(potential, uncertainty=True, raw=True)
+    raw = atoms.get_properties(["forces_uncertainty", "forces_uncertainty_epistemic"])
+    assert_allclose(calibrated["forces_uncertainty"], 3.0 * raw["forces_uncertainty"])
+    assert_allclose(calibrated["forces_uncertainty_epistemic"], raw["forces_uncertainty_epistemic"])
+    assert info["calibrated"] == ["energy", "forces"]
+    assert atoms.calc.uncertainty_info["calibrated"] == []
+    # The atoms whose environments the calibration does not know.
+    assert info["outside"] == [1]
+
+
 def test_copies_and_pickles_work_and_a_deep_copy_shares_the_potential(potential, atoms):
     calc = Calculator(potential, uncertainty=True)
     atoms.calc = calc
