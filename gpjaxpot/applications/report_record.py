@@ -82,11 +82,11 @@ def force_sizes(item: Compared, calibration: Calibration | None) -> tuple[Atoms,
 
     Raw without a calibration.
     """
-    std = item.forces_std
+    std = np.asarray(item.forces_std)
     if calibration is not None:
         factor = np.ones(item.n_atoms) if item.forces_factor is None else item.forces_factor
         std = std * factor[:, None] * quantile_function(calibration, "forces").sigma
-    return np.linalg.norm(item.forces_error, axis=1), np.linalg.norm(std, axis=1)
+    return np.linalg.norm(np.asarray(item.forces_error), axis=1), np.linalg.norm(std, axis=1)
 
 
 def retrieval_curves(compared: Sequence[Compared], calibration: Calibration | None) -> dict[str, Curve]:
@@ -105,7 +105,8 @@ def retrieval_curves(compared: Sequence[Compared], calibration: Calibration | No
 def _structure(frame: Frame, item: Compared, used: Calibration | None) -> dict[str, Any]:
     """Return errors (label minus prediction) and spreads of one structure."""
     known = item.forces_error is not None
-    length = np.linalg.norm(item.forces_error, axis=1) if known else np.zeros(0)
+    error = np.asarray(item.forces_error) if known else np.zeros((0, 3))
+    length = np.linalg.norm(error, axis=1)
     sigma = force_sizes(item, used)[1] if item.forces_std is not None else np.zeros(0)
     unit = quantile_function(used, "energy").sigma
     return {
@@ -114,7 +115,7 @@ def _structure(frame: Frame, item: Compared, used: Calibration | None) -> dict[s
         "n_atoms": item.n_atoms,
         "energy_error_eV_per_atom": item.energy_error,
         "energy_sigma_eV_per_atom": None if item.energy_std is None else float(unit * item.energy_std),
-        "forces_rmse_eV_per_A": float(np.sqrt(np.mean(item.forces_error**2))) if known else None,
+        "forces_rmse_eV_per_A": float(np.sqrt(np.mean(error**2))) if known else None,
         "largest_force_error_eV_per_A": float(length.max()) if length.size else None,
         "largest_force_sigma_eV_per_A": float(sigma.max()) if sigma.size else None,
         "novelty": None if item.novelty is None or not len(item.novelty) else float(np.max(item.novelty)),
@@ -123,8 +124,8 @@ def _structure(frame: Frame, item: Compared, used: Calibration | None) -> dict[s
 
 def _largest(values: Sequence[float | None]) -> list[int]:
     """Return the places of the largest values, largest first."""
-    known = [place for place, value in enumerate(values) if value is not None]
-    return sorted(known, key=lambda place: -values[place])[:WORST]  # type: ignore[operator]
+    known = [(value, place) for place, value in enumerate(values) if value is not None]
+    return [place for _, place in sorted(known, key=lambda both: -both[0])][:WORST]
 
 
 def _worst_atoms(pairs: Sequence[tuple[Frame, Compared]], used: Calibration | None) -> list[dict[str, Any]]:
@@ -133,7 +134,8 @@ def _worst_atoms(pairs: Sequence[tuple[Frame, Compared]], used: Calibration | No
     for place, (frame, item) in enumerate(pairs):
         if item.forces_error is None:
             continue
-        length = np.linalg.norm(item.forces_error, axis=1)
+        reference, error = np.asarray(frame.labels.forces), np.asarray(item.forces_error)
+        length = np.linalg.norm(error, axis=1)
         sigma = None if item.forces_std is None else force_sizes(item, used)[1]
         for atom in np.argsort(-length, kind="stable")[:WORST]:
             certain = sigma is None or not sigma[atom] > 0
@@ -142,8 +144,8 @@ def _worst_atoms(pairs: Sequence[tuple[Frame, Compared]], used: Calibration | No
                 "source": frame.source,
                 "atom": int(atom),
                 "species": symbol(int(frame.structure.numbers[atom])),
-                "reference_eV_per_A": frame.labels.forces[atom].tolist(),
-                "predicted_eV_per_A": (frame.labels.forces[atom] - item.forces_error[atom]).tolist(),
+                "reference_eV_per_A": reference[atom].tolist(),
+                "predicted_eV_per_A": (reference[atom] - error[atom]).tolist(),
                 "error_eV_per_A": float(length[atom]),
                 "sigma_eV_per_A": None if sigma is None else float(sigma[atom]),
                 "error_in_sigma": None if certain else float(length[atom] / sigma[atom]),
@@ -158,7 +160,7 @@ def _species(pairs: Sequence[tuple[Frame, Compared]], used: Calibration | None) 
     table = {}
     for number in sorted({int(n) for frame, _ in known for n in frame.structure.numbers}):
         here = [frame.structure.numbers == number for frame, _ in known]
-        error = np.concatenate([c.forces_error[at].ravel() for (_, c), at in zip(known, here, strict=True)])
+        error = np.concatenate([np.asarray(c.forces_error)[at].ravel() for (_, c), at in zip(known, here, strict=True)])
         row = {
             "n_atoms": len(error) // 3,
             "forces_mae_eV_per_A": float(np.mean(np.abs(error))),
@@ -179,9 +181,9 @@ def _spread(
         factor = np.ones(item.n_atoms)
         if calibration is not None and item.forces_factor is not None:
             factor = item.forces_factor
-        std = (item.forces_std * factor[:, None])[at].ravel()
+        std = (np.asarray(item.forces_std) * factor[:, None])[at].ravel()
         sigma.append(std[std > 0])
-        error.append(item.forces_error[at].ravel()[std > 0])
+        error.append(np.asarray(item.forces_error)[at].ravel()[std > 0])
     std, errors = np.concatenate(sigma), np.concatenate(error)
     quantiles = quantile_function(calibration, "forces")
     covered = len(std) > 0 and quantiles.supports(_COVERED)
