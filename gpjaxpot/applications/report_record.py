@@ -138,7 +138,7 @@ def _worst_atoms(pairs: Sequence[tuple[Frame, Compared]], used: Calibration | No
         length = np.linalg.norm(error, axis=1)
         sigma = None if item.forces_std is None else force_sizes(item, used)[1]
         for atom in np.argsort(-length, kind="stable")[:WORST]:
-            certain = sigma is None or not sigma[atom] > 0
+            ratio = None if sigma is None or not sigma[atom] > 0 else float(length[atom] / sigma[atom])
             found.append({
                 "structure": place,
                 "source": frame.source,
@@ -148,7 +148,7 @@ def _worst_atoms(pairs: Sequence[tuple[Frame, Compared]], used: Calibration | No
                 "predicted_eV_per_A": (reference[atom] - error[atom]).tolist(),
                 "error_eV_per_A": float(length[atom]),
                 "sigma_eV_per_A": None if sigma is None else float(sigma[atom]),
-                "error_in_sigma": None if certain else float(length[atom] / sigma[atom]),
+                "error_in_sigma": ratio,
                 "novelty": None if item.novelty is None else float(item.novelty[atom]),
             })  # fmt: skip
     return sorted(found, key=lambda atom: -atom["error_eV_per_A"])[:WORST]
