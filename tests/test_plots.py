@@ -30,9 +30,15 @@ def make(name, count):
     x = rng.normal(size=count)
     std = np.exp(rng.normal(size=count))
     return {
+        "coverage": lambda: plots.coverage({"raw": {0.5: 0.4, 0.9: 0.85}, "calibrated": {0.5: 0.5}}),
+        "energy_and_force_std": lambda: plots.energy_and_force_std(std, 3 * std),
+        "error_against_reference": lambda: plots.error_against_reference(x, std, "force component", "eV/Å"),
+        "error_hexbin": lambda: plots.error_hexbin(std, std * x, "eV/Å"),
         "parity_energy": lambda: plots.parity_energy(x, x + 0.01),
+        "pit_histogram": lambda: plots.pit_histogram({"raw": rng.uniform(size=count)}),
         "parity_forces": lambda: plots.parity_forces(x, x + 0.01),
         "error_against_std": lambda: plots.error_against_std(std, std * x, "eV/Å"),
+        "retrieval": lambda: plots.retrieval({"raw": (np.linspace(0, 1, count + 1), np.linspace(0, 1, count + 1))}),
         "reliability": lambda: plots.reliability({"raw": rng.uniform(size=count)}),
         "z_histogram": lambda: plots.z_histogram({"raw": x}),
         "learning_curve": lambda: plots.learning_curve(
@@ -131,6 +137,63 @@ def test_learning_curve_shows_the_mean_of_repeats_in_their_band():
     assert len(axes.collections) == 1
     assert labels(figure) == [("training structures", "force MAE (eV/Å)")]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["10", "20", "40"]
+
+
+def test_bins_of_the_hexbin_are_those_of_the_scores(errors):
+    figure = plots.error_hexbin(*errors, "eV/Å", bins=10)
+    drawn = next(line for line in figure.axes[0].lines if line.get_label() == "RMSE of a bin")
+    rmv, rmse, _ = binned_rmse(*errors, bins=10)
+    assert_allclose(drawn.get_xdata(), rmv, rtol=1e-12)
+    assert_allclose(drawn.get_ydata(), rmse, rtol=1e-12)
+    assert labels(figure)[0] == ("σ (eV/Å)", "|error| (eV/Å)")
+
+
+def test_errors_along_the_reference_have_the_rmse_of_each_bin():
+    reference = np.repeat([0.05, 0.95], 20) + np.tile([-0.05, 0.05], 20)
+    error = np.repeat([0.1, 0.3], 20) * np.tile([1, -1, -1, 1], 10)
+    figure = plots.error_against_reference(reference, error, "force component", "eV/Å", bins=2)
+    drawn = next(line for line in figure.axes[0].lines if line.get_label() == "± RMSE of a bin")
+    assert_allclose(drawn.get_xdata(), [0.25, 0.75])
+    assert_allclose(drawn.get_ydata(), [0.1, 0.3])
+    assert labels(figure) == [("reference force component (eV/Å)", "error (eV/Å)")]
+
+
+def test_pit_histogram_is_a_density_with_bins_for_what_each_set_has():
+    rng = np.random.default_rng(0)
+    figure = plots.pit_histogram({"many": rng.uniform(size=1000), "few": rng.uniform(size=12)})
+    steps = [patch.get_data() for patch in figure.axes[0].patches if hasattr(patch, "get_data")]
+    assert [len(step.values) for step in steps] == [20, 4]
+    for step in steps:
+        assert_allclose(np.sum(step.values * np.diff(step.edges)), 1.0, rtol=1e-12)
+
+
+def test_coverage_is_drawn_in_percent_against_the_levels():
+    figure = plots.coverage({"energy, raw": {0.9: 0.75, 0.5: 0.4}, "none": {}})
+    drawn = next(line for line in figure.axes[0].lines if line.get_label() == "energy, raw")
+    assert_allclose(drawn.get_xdata(), [50, 90])
+    assert_allclose(drawn.get_ydata(), [40, 75])
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["50", "90"]
+
+
+def test_spreads_of_energies_are_drawn_in_meV_against_those_of_forces():
+    figure = plots.energy_and_force_std(np.array([0.001, 0.002]), np.array([0.1, 0.4]), ["a", "b"])
+    assert_allclose([line.get_ydata()[0] for line in figure.axes[0].lines], [1, 2])
+    assert_allclose([line.get_xdata()[0] for line in figure.axes[0].lines], [0.1, 0.4])
+    assert labels(figure) == [("largest force σ (eV/Å)", "energy σ (meV/atom)")]
+
+
+def test_retrieval_has_chance_and_the_best_order_beside_the_curves():
+    looked = np.array([0.0, 0.5, 1.0])
+    figure = plots.retrieval({"raw σ": (looked, np.array([0.0, 0.9, 1.0]))}, share=0.1)
+    drawn = {line.get_label(): line for line in figure.axes[0].lines}
+    assert_allclose(drawn["raw σ"].get_ydata(), [0, 90, 100])
+    assert_allclose(drawn["perfect order"].get_xdata(), [0, 10, 100])
+    assert_allclose(drawn["chance"].get_ydata(), [0, 100])
+
+
+def test_a_group_with_dollars_is_a_name_and_no_formula(tmp_path):
+    x = np.linspace(0, 1, 4)
+    plots.parity_energy(x, x, ["$\\frac$", "_", "<b>", "$"]).savefig(tmp_path / "figure.png", dpi=50)
 
 
 def test_importing_plots_does_not_import_matplotlib():

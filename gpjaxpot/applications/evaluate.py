@@ -9,7 +9,7 @@ import numpy as np
 from gpjaxpot.applications.predicts import Predicts
 from gpjaxpot.applications.species import check_species
 from gpjaxpot.errors import InputError
-from gpjaxpot.potential.calibration import VECTORS
+from gpjaxpot.potential.calibration import VECTORS, Calibration
 from gpjaxpot.potential.compared import Compared, compare
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.uncertainty import scores, vector_scores
@@ -59,6 +59,22 @@ def evaluate(
         InputError: if there are no frames, none has a label, or one has a species that the
             potential does not know.
     """
+    compared = compare_all(potential, frames, uncertainty, callback)
+    scored = scores_of(compared, getattr(potential, "calibration", None), uncertainty)
+    return {**scored, "seconds_per_atom": _seconds_per_atom(potential, frames)}
+
+
+def compare_all(
+    potential: Predicts,
+    frames: Sequence[Frame],
+    uncertainty: bool = True,
+    callback: Callable[[int, int], None] | None = None,
+) -> list[Compared]:
+    """Predict every frame once, with force covariances if `uncertainty`, and set it against its labels.
+
+    Raises:
+        InputError: as `evaluate`.
+    """
     if not len(frames):
         raise InputError("no structures to evaluate on: give at least one")
     if all(frame.labels.empty for frame in frames):
@@ -80,13 +96,18 @@ def evaluate(
         compared.append(compare(frame, prediction))
         if callback is not None:
             callback(done, len(frames))
+    return compared
+
+
+def scores_of(
+    compared: Sequence[Compared], calibration: Calibration | None, uncertainty: bool = True
+) -> dict[str, Any]:
+    """Return what `evaluate` does, but for the time, of structures that were compared already."""
     kept = [item for item in compared if not item.isolated] or compared
-    calibration = getattr(potential, "calibration", None)
     quantiles = None if calibration is None else calibration.quantiles
     return {
         **_errors(kept),
         "n_isolated_left_out": len(compared) - len(kept),
-        "seconds_per_atom": _seconds_per_atom(potential, frames),
         "calibration": None if calibration is None else calibration.record,
         "uncertainty": _uncertainty(kept, quantiles) if uncertainty else None,
         "uncertainty_raw": _uncertainty(kept) if uncertainty and quantiles is not None else None,

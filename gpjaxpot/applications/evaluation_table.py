@@ -22,6 +22,7 @@ _SCORES = {
     "Spearman": ("spearman", ".2f"),
     "AUROC top 5 %": ("auroc_top5", ".2f"),
 }
+_IDEAL = {"z variance": "1", "miscalibration area": "0"}
 
 
 def evaluation_table(result: Mapping[str, Any]) -> list[list[str]]:
@@ -52,6 +53,26 @@ def uncertainty_table(result: Mapping[str, Any], raw: bool = False) -> list[list
         covered = [_percent(block["coverage"][level]) for level in levels]
         table.append([name, *numbers, *covered, block["unit"]])
     return table
+
+
+def scores_by_row(scores: list[list[str]]) -> list[list[str]]:
+    """Return an `uncertainty_table` with a row for each score, and what a calibrated model has."""
+    (_, *names), *columns, (_, *units) = zip(*scores, strict=True)
+    titles = ["", *(f"{name} {unit}" for name, unit in zip(names, units, strict=True))]
+    rows = [[score, *values, _ideal(score)] for score, *values in columns]
+    return [[*titles, "calibrated"], *rows]
+
+
+def provenance(record: Mapping[str, Any] | None) -> str:
+    """What uncertainties are, in a few words, by a calibration's record; None for raw ones."""
+    return "raw: not calibrated" if record is None else f"calibrated ({record['method']}, on {record['source']})"
+
+
+def _ideal(name: str) -> str:
+    """Return what a calibrated model has for a score, if that can be said."""
+    if name.endswith("% covers"):
+        return name.removesuffix(" covers")
+    return _IDEAL.get(name, "")
 
 
 def _percent(share: float | None) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HOW_TO_PLOT = "figures need matplotlib, which is not installed: pip install 'gpjaxpot[plot]'"
 
-_OBSERVABLES = {"energy": "energy", "force components": "forces"}
+OBSERVABLES = {"energy": "energy", "force components": "forces"}
 Points = Float[np.ndarray, " points"]
 
 
@@ -36,6 +36,12 @@ def figures_of_test(frames: Sequence[Frame], predictions: Sequence[Any]) -> "dic
     `z_histogram` the total standard deviations, where the predictions have them.
     """
     compared = [compare(f, p) for f, p in zip(frames, predictions, strict=True)]
+    calibration = next((p.calibration for p in predictions), None)
+    return parity_figures(frames, compared) | _spread_figures(compared, calibration)
+
+
+def parity_figures(frames: Sequence[Frame], compared: Sequence[Compared]) -> "dict[str, matplotlib.figure.Figure]":
+    """Return `parity_energy` and `parity_forces`, as far as there are labels."""
     pairs = list(zip(frames, compared, strict=True))
     figures = {}
     energies = [(f, c) for f, c in pairs if c.energy_error is not None]
@@ -45,12 +51,17 @@ def figures_of_test(frames: Sequence[Frame], predictions: Sequence[Any]) -> "dic
         groups = [f.group or "(no group)" for f, _ in energies]
         named = any(f.group for f, _ in energies)
         figures["parity_energy"] = plots.parity_energy(reference, predicted, groups if named else None)
-    forces = [(f, c) for f, c in pairs if c.forces_error is not None]
-    if forces:
-        reference = np.concatenate([f.labels.forces.ravel() for f, _ in forces])
-        predicted = reference - np.concatenate([c.forces_error.ravel() for _, c in forces])
-        figures["parity_forces"] = plots.parity_forces(reference, predicted)
-    return figures | _spread_figures(compared, next((p.calibration for p in predictions), None))
+    reference, error = reference_forces(frames, compared)
+    if len(error):
+        figures["parity_forces"] = plots.parity_forces(reference, reference - error)
+    return figures
+
+
+def reference_forces(frames: Sequence[Frame], compared: Sequence[Compared]) -> tuple[Points, Points]:
+    """Return all force components that have labels, eV/Å, and their errors (label minus prediction)."""
+    pairs = [(f, c) for f, c in zip(frames, compared, strict=True) if c.forces_error is not None]
+    reference = [np.zeros(0), *(f.labels.forces.ravel() for f, _ in pairs)]
+    return np.concatenate(reference), np.concatenate([np.zeros(0), *(c.forces_error.ravel() for _, c in pairs)])
 
 
 def save_figures(figures: "dict[str, matplotlib.figure.Figure]", folder: Path) -> list[Path]:
@@ -67,37 +78,40 @@ def _spread_figures(
     compared: Sequence[Compared], calibration: Calibration | None
 ) -> "dict[str, matplotlib.figure.Figure]":
     """Return the figures about σ, nothing if there is none."""
-    points = {name: _scored(compared, observable) for name, observable in _OBSERVABLES.items()}
+    points = {name: scored(compared, observable) for name, observable in OBSERVABLES.items()}
     points = {name: both for name, both in points.items() if len(both[0])}
     if not points:
         return {}
     figures = {}
     if "force components" in points:
         std, error = points["force components"]
-        sigma = _quantiles(calibration, "force components").sigma
+        sigma = quantile_function(calibration, "forces").sigma
         figures["force_error_against_std"] = plots.error_against_std(sigma * std, error, "eV/Å")
-    quantiles = {name: _quantiles(calibration, name) for name in points}
+    quantiles = {name: quantile_function(calibration, OBSERVABLES[name]) for name in points}
     pit = {name: quantiles[name].pit(error / std) for name, (std, error) in points.items()}
     z = {name: error / (std * quantiles[name].sigma) for name, (std, error) in points.items()}
     return figures | {"reliability": plots.reliability(pit), "z_histogram": plots.z_histogram(z)}
 
 
-def _quantiles(calibration: Calibration | None, name: str) -> QuantileFunction:
-    """Return the quantile function of an observable; the unit Gaussian's where it is not calibrated."""
-    found = None if calibration is None else calibration.quantiles.get(_OBSERVABLES[name])
+def quantile_function(calibration: Calibration | None, observable: str) -> QuantileFunction:
+    """Return that of "energy", "forces" or "stress"; the unit Gaussian's where it is not calibrated."""
+    found = None if calibration is None else calibration.quantiles.get(observable)
     return QuantileFunction.gaussian(1.0) if found is None else found
 
 
-def _scored(compared: Sequence[Compared], name: str) -> tuple[Points, Points]:
-    """Return σ, before a calibration's number, and error of all components that are not certain by symmetry, flat."""
+def scored(compared: Sequence[Compared], observable: str, raw: bool = False) -> tuple[Points, Points]:
+    """Return σ and error of all components that are not certain by symmetry, flat.
+
+    σ is what a calibration's quantile function is in units of; with `raw`, the model's own.
+    """
     std, error = [np.zeros(0)], [np.zeros(0)]
     for item in compared:
-        total = getattr(item, f"{name}_std")
+        total = getattr(item, f"{observable}_std")
         if total is None:
             continue
-        if name == "forces" and item.forces_factor is not None:
+        if observable == "forces" and item.forces_factor is not None and not raw:
             total = total * item.forces_factor[:, None]
         uncertain = np.ravel(total) > 0
         std.append(np.ravel(total)[uncertain])
-        error.append(np.ravel(getattr(item, f"{name}_error"))[uncertain])
+        error.append(np.ravel(getattr(item, f"{observable}_error"))[uncertain])
     return np.concatenate(std), np.concatenate(error)

@@ -13,6 +13,7 @@ from gpjaxpot.cli.demo import demo
 from gpjaxpot.cli.estimate import estimate
 from gpjaxpot.cli.evaluate import evaluate
 from gpjaxpot.cli.fit import fit
+from gpjaxpot.cli.html_report import report
 from gpjaxpot.cli.info import info
 from gpjaxpot.cli.predict import predict
 from gpjaxpot.cli.template import template
@@ -53,6 +54,7 @@ for _function, _example in (
     (estimate, "gpjaxpot estimate train.xyz --set model.n_inducing=3000"),
     (fit, "gpjaxpot fit train.xyz --output model.safetensors --test test.xyz"),
     (evaluate, "gpjaxpot evaluate model.safetensors test.xyz --json scores.json"),
+    (report, "gpjaxpot report model.safetensors test.xyz --output report.html"),
     (predict, "gpjaxpot predict model.safetensors new.xyz --output predicted.xyz"),
     (calibrate, "gpjaxpot calibrate model.safetensors held_out.xyz --output calibrated.safetensors"),
     (info, "gpjaxpot info model.safetensors"),

@@ -6,14 +6,25 @@ global state of it is touched: keep a figure with `figure.savefig("name.pdf")`.
 """
 
 from gpjaxpot.plots.calibration import error_against_std, reliability, z_histogram
+from gpjaxpot.plots.coverage import coverage
+from gpjaxpot.plots.errors import error_against_reference, error_hexbin
 from gpjaxpot.plots.learning import learning_curve
 from gpjaxpot.plots.parity import parity_energy, parity_forces
+from gpjaxpot.plots.pit import pit_histogram
+from gpjaxpot.plots.retrieval import retrieval
+from gpjaxpot.plots.spreads import energy_and_force_std
 
 __all__ = [
+    "coverage",
+    "energy_and_force_std",
+    "error_against_reference",
     "error_against_std",
+    "error_hexbin",
     "learning_curve",
     "parity_energy",
     "parity_forces",
+    "pit_histogram",
     "reliability",
+    "retrieval",
     "z_histogram",
 ]

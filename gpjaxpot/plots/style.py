@@ -26,7 +26,8 @@ def line(k: int, marker: bool = False) -> dict[str, Any]:
 def legend(axes: Any, **options: Any) -> None:
     """Add a legend that covers the data as little as it can."""
     style = {"framealpha": 0.8, "edgecolor": "none", "fontsize": 7.5, "handlelength": 2.2}
-    axes.legend(**style, **options)
+    for text in axes.legend(**style, **options).get_texts():
+        text.set_parse_math(False)  # a name of the data's may have dollars
 
 
 def plain_numbers(axis: Any) -> None:

@@ -13,7 +13,7 @@ from ase.io import read as ase_read
 import gpjaxpot
 from tests.cli.helpers import ROOT, SMALL, finish, run, snapshot, start
 
-COMMANDS = ("demo", "check", "estimate", "fit", "evaluate", "predict", "calibrate", "info", "template")
+COMMANDS = ("demo", "check", "estimate", "fit", "evaluate", "report", "predict", "calibrate", "info", "template")
 
 
 def last_line(words, then, **environment):
