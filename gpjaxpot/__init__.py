@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gpjaxpot.potential.potential import Potential
     from gpjaxpot.potential.prediction import Prediction
     from gpjaxpot.potential.settings import Settings, load_settings
+    from gpjaxpot.potential.vectors import environment_vectors
     from gpjaxpot.structures.check import check
     from gpjaxpot.structures.io import read, write_predictions
     from gpjaxpot.structures.labels import Frame, Labels
@@ -61,6 +62,7 @@ _HOMES = {
     "Term": "kernels.energy_kernel",
     "calibrate": "potential.calibrate",
     "check": "structures.check",
+    "environment_vectors": "potential.vectors",
     "evaluate": "applications.evaluate",
     "fit": "potential.fit",
     "load_settings": "potential.settings",
@@ -90,6 +92,7 @@ __all__ = [
     "Term",
     "calibrate",
     "check",
+    "environment_vectors",
     "evaluate",
     "fit",
     "load_settings",
