@@ -35,7 +35,7 @@ CALIBRATION = 0.3
 
 def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
     """Scores of forces (components, and vectors) and energies; `calibration` None for raw spreads."""
-    from gpjaxpot.potential.calibrate import ForceScores
+    from gpjaxpot.potential.force_scores import ForceScores
     from gpjaxpot.uncertainty import QuantileFunction, distribution_scores, oracle_spearman, share_interval, spearman
 
     quantiles: Mapping[str, Any] = {} if calibration is None else calibration.quantiles
@@ -44,7 +44,7 @@ def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
         raise SystemExit("these structures have no forces with uncertainties: leave the file out")
     factor = np.ones(len(forces.errors))
     if calibration is not None:
-        factor, _ = calibration.environments(forces.vectors, forces.numbers, forces.covariances)
+        factor, _ = calibration.environments(forces.vectors, forces.numbers, forces.spread)
     std = forces.stds * factor[:, None]
     size = np.linalg.norm(std, axis=1)
     length = np.linalg.norm(forces.errors, axis=1)
@@ -129,7 +129,7 @@ def calibrated(folder: Path, structures: int, tested: int, seconds: float) -> di
         cost[method] = {"calibration_seconds": time.perf_counter() - start}
         start = time.perf_counter()
         for k in known["test"]:
-            ways[method].environments(k.vectors, k.numbers, k.compared.forces_covariance)
+            _environments(ways[method], k)
         cost[method]["share_of_evaluation"] = (time.perf_counter() - start) / evaluated * (
             sum(map(len, known.values())) / len(known["test"])
         )
@@ -153,11 +153,18 @@ def calibrated(folder: Path, structures: int, tested: int, seconds: float) -> di
     return result
 
 
+def _environments(calibration: Any, one: Any) -> Any:
+    """Factors and novelties of the atoms of a structure."""
+    from gpjaxpot.potential.calibration import root_spread
+
+    return calibration.environments(one.vectors, one.numbers, root_spread(one.compared.forces_std))
+
+
 def _novel(known: Sequence[Any], calibration: Any) -> float:
     """Share of structures with an environment unlike those of the calibration."""
     largest = []
     for k in known:
-        _, novelty = calibration.environments(k.vectors, k.numbers, k.compared.forces_covariance)
+        _, novelty = _environments(calibration, k)
         largest.append(0.0 if novelty is None else float(np.max(novelty)))
     return float(np.mean(np.array(largest) > 1.0))
 

@@ -20,8 +20,13 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
+_LONG = ("test_notebooks", "test_readme", "test_demo")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs an accelerator where there is none."""
+    """Puts the files that take minutes first, and skips what needs an accelerator where there is none."""
+    # Files are dealt to the test processes in this order: begun last, one would run on alone.
+    items.sort(key=lambda item: _LONG.index(item.path.stem) if item.path.stem in _LONG else len(_LONG))
     if not any(item.get_closest_marker("gpu") for item in items):
         return
     if jax.default_backend() != "cpu":

@@ -230,14 +230,16 @@ def _standard_results(prediction: Any) -> dict[str, Any]:
 
 
 def _uncertainties(prediction: Any, raw: bool) -> dict[str, Any]:
-    endings = SUFFIXES | ({} if raw else {"_uncertainty": "_uncertainty"})
+    # A prediction that is not ours may have raw spreads alone.
+    calibrated = not raw and hasattr(prediction, "energy_uncertainty")
+    endings = SUFFIXES | ({"_uncertainty": "_uncertainty"} if calibrated else {})
     fields = {name + suffix: name + end for name in QUANTITIES for suffix, end in endings.items()}
     return _present(prediction, fields)
 
 
 def _present(prediction: Any, fields: dict[str, str]) -> dict[str, Any]:
     """Return the fields that are not None, as float or float64 array, under their ASE names."""
-    values = {name: getattr(prediction, field) for name, field in fields.items()}
+    values = {name: getattr(prediction, field, None) for name, field in fields.items()}
     return {
         name: np.array(value, dtype=np.float64) if np.ndim(value) else float(value)
         for name, value in values.items()

@@ -182,7 +182,9 @@ def _uncertainty(
         if np.any(std > 0):
             uncertain = std > 0
             counts = {"n_scored": int(np.sum(uncertain)), "n_certain": int(np.sum(~uncertain))}
-            blocks[name] = {"unit": unit, **counts, **distribution_scores(error[uncertain], std[uncertain], own)}
+            marks = {} if quantiles is None else {"calibrated": own is not None}
+            scored = distribution_scores(error[uncertain], std[uncertain], own)
+            blocks[name] = {"unit": unit, **marks, **counts, **scored}
     if blocks["forces"] is not None:
         blocks["forces"] |= _force_vector_scores(compared, quantiles)
     return blocks

@@ -51,7 +51,8 @@ def uncertainty_table(result: Mapping[str, Any], raw: bool = False) -> list[list
     for name, block in blocks.items():
         numbers = [_text(block[key], form) for key, form in _SCORES.values()]
         covered = [_percent(block["coverage"][level]) for level in levels]
-        table.append([name, *numbers, *covered, block["unit"]])
+        named = f"{name} (raw)" if block.get("calibrated") is False and not raw else name
+        table.append([named, *numbers, *covered, block["unit"]])
     return table
 
 

@@ -80,7 +80,8 @@ def _check_suffix(output: Path) -> None:
 
 
 def _check_levels(potential: "Potential", levels: Sequence[float], no_uncertainty: bool, raw: bool) -> None:
-    """Refuse intervals that there will not be, before any work."""
+    """Refuse intervals that there will not be, before any work; say which quantities will have none of a level."""
+    from gpjaxpot.cli import report
     from gpjaxpot.errors import InputError
     from gpjaxpot.uncertainty.conformal import check_level
 
@@ -88,8 +89,13 @@ def _check_levels(potential: "Potential", levels: Sequence[float], no_uncertaint
         raise InputError("--interval and --no-uncertainty contradict each other: leave one of them out")
     for level in levels:
         check_level(level)
-        for quantiles in {} if raw or potential.calibration is None else potential.calibration.quantiles.values():
-            quantiles.width(level)
+        known = {} if raw or potential.calibration is None else potential.calibration.quantiles
+        named = [name for name in ("energy", "forces", "stress") if name in known]
+        short = [name for name in named if not known[name].supports(level)]
+        if short and len(short) == len(named):
+            known[short[0]].width(level)  # says what it would take
+        if short:
+            report.line(f"no {level:g} intervals of {' and '.join(short)}: too few structures to calibrate them on")
 
 
 def _show_least_certain(potential: "Potential", frames: Sequence[Any], predictions: Sequence[Any], raw: bool) -> None:

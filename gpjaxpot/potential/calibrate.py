@@ -1,44 +1,25 @@
 """Finding a calibration on structures whose labels their predictions did not know."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.potential.calibration import (
-    ENERGY,
-    FORCES,
-    METHODS,
-    STRESS,
-    VECTORS,
-    Calibration,
-    EnvironmentFactor,
-    factor_features,
-)
+from gpjaxpot.potential.calibration import ENERGY, FORCES, METHODS, STRESS, VECTORS, Calibration
 from gpjaxpot.potential.compared import Known, compare
+from gpjaxpot.potential.force_scores import ForceScores
+from gpjaxpot.potential.force_strategy import TO_TRAIN, Strategy, choose_strategy, unseen_factors
 from gpjaxpot.potential.potential import Potential
 from gpjaxpot.structures.labels import Frame
-from gpjaxpot.uncertainty.classes import ByClass, GaussianClasses
 from gpjaxpot.uncertainty.conformal import check_level, group_weights
-from gpjaxpot.uncertainty.flexible import cross_fit, pinball
-from gpjaxpot.uncertainty.novelty import Novelty
 from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
-from gpjaxpot.uncertainty.reduction import Reduction
-from gpjaxpot.uncertainty.vector_scores import mahalanobis_squared
 
 Callback = Callable[[str, int, int], None]
-# Structures that it takes to scale by one number, to take order statistics, and to train a network; atoms to know
-# usual environments from others, and to train.
-TO_SCALE, TO_RANK, TO_TRAIN = 5, 15, 20
-ATOMS_TO_KNOW, ATOMS_TO_TRAIN = 100, 400
-# A network is taken where it lowers the loss of structures it has not seen by this share.
-LEAST_GAIN = 0.005
-COMPONENTS = 10
-CLASSES = 8
+# Structures that it takes to scale by one number, and to take order statistics where nobody has asked for them.
+TO_SCALE, TO_RANK = 5, 15
 
 
 def calibrate(
@@ -66,7 +47,7 @@ def calibrate(
         InputError: as `calibrate_known`, and for species that the potential does not know.
     """
     used = [f for f in frames if not (f.isolated or f.labels.empty)]
-    _check(method, level, len(used))
+    check_wanted(method, level, len(used))
     known = compare_known(potential, used, callback)
     return potential.with_calibration(calibrate_known(known, method, level, source, seed))
 
@@ -84,40 +65,6 @@ def compare_known(
     return known
 
 
-@dataclass(frozen=True)
-class ForceScores:
-    """All atoms with a solid ellipsoid of all structures: errors, covariances with noise, and whose they are."""
-
-    errors: Float[np.ndarray, "atoms 3"]
-    stds: Float[np.ndarray, "atoms 3"]
-    covariances: Float[np.ndarray, "atoms 3 3"]
-    vectors: Float[np.ndarray, "atoms size"]
-    numbers: np.ndarray
-    structure: np.ndarray
-
-    @classmethod
-    def of(cls, known: Sequence[Known]) -> "ForceScores | None":
-        """Collect them; None if there are none."""
-        parts: list[tuple] = []
-        for place, k in enumerate(known):
-            c = k.compared
-            if c.forces_error is None or c.forces_std is None or c.forces_covariance is None:
-                continue
-            # What symmetry makes certain tells nothing of σ.
-            solid = (np.trace(c.forces_covariance, axis1=1, axis2=2) > 0) & np.all(c.forces_std > 0, axis=1)
-            solid &= np.linalg.eigvalsh(c.forces_covariance)[:, 0] > 0
-            if np.any(solid):
-                at = np.full(int(np.sum(solid)), place)
-                own = (c.forces_error, c.forces_std, c.forces_covariance, np.asarray(k.vectors), np.asarray(k.numbers))
-                parts.append((*(a[solid] for a in own), at))
-        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True))) if parts else None
-
-    @property
-    def lengths(self) -> Float[np.ndarray, " atoms"]:
-        """Mahalanobis length of each error."""
-        return np.sqrt(mahalanobis_squared(self.errors, self.covariances))
-
-
 def calibrate_known(
     known: Sequence[Known], method: str = "auto", level: float = ONE_SIGMA, source: str = "", seed: int = 0
 ) -> Calibration:
@@ -127,39 +74,41 @@ def calibrate_known(
         known: predictions against labels, one a structure; isolated atoms are left out.
         method: "scale" (one number each, Gaussian), "conformal" (order statistics), "class" (a factor for each class of
             environments before), "flexible" (a network), or "auto": the last one where structures left out of it gain,
-            and the data are enough.
+            and the data are enough, and a scale alone where they are too few to rank.
         level: at which classes and networks are made to hold.
         source: what to say of where the structures come from.
         seed: of mixture, folds and networks.
 
     Raises:
-        InputError: for an unknown method, a level outside (0, 1), or too few structures.
+        InputError: for an unknown method, a level outside (0, 1), too few structures, or nothing that is uncertain.
     """
     bound = [k for k in known if not k.compared.isolated]
-    _check(method, level, len(bound))
-    forces = ForceScores.of(bound)
-    found = _Strategy("none", "no forces") if forces is None else _strategy(forces, method, level, seed)
-    plain = "scale" if method == "scale" else "conformal"
+    check_wanted(method, level, len(bound))
+    least = {"auto": float(TO_RANK), "scale": math.inf}.get(method, 0.0)
     quantiles: dict[str, QuantileFunction] = {}
-    methods: dict[str, str] = {}
     for name in (ENERGY, STRESS):
         scores, structure = _scores(bound, name)
         if len(np.unique(structure)) >= TO_SCALE:
-            quantiles[name], methods[name] = _quantiles(scores, structure, plain)
-    if forces is not None and len(np.unique(forces.structure)) >= TO_SCALE:
-        each, apart = np.repeat(forces.structure, 3), found.apart
-        components = np.abs(forces.errors / forces.stds / apart[:, None]).reshape(-1)
-        quantiles[FORCES], methods[FORCES] = _quantiles(components, each, plain)
-        vectors = forces.lengths / apart
-        quantiles[VECTORS], methods[VECTORS] = _quantiles(vectors, forces.structure, plain, 3)
-    novelty = None
-    if forces is not None and found.reduction is not None:
-        novelty = Novelty.fit(found.reduction(forces.vectors), forces.structure, seed)
+            quantiles[name] = _quantiles(scores, structure, least)
+    forces, uncertain = ForceScores.of(bound), ForceScores.of(bound, solid=False)
+    found = Strategy("", "no force is uncertain in all directions")
+    if forces is not None:
+        found = choose_strategy(forces, method, level, seed)
+        if len(np.unique(forces.structure)) >= TO_SCALE:
+            quantiles[VECTORS] = _quantiles(forces.lengths / found.apart, forces.structure, least, 3)
+    if uncertain is not None and len(np.unique(uncertain.structure)) >= TO_SCALE:
+        factors = unseen_factors(uncertain, found)
+        part = uncertain.stds > 0
+        z = np.abs(uncertain.errors[part]) / (uncertain.stds * factors[:, None])[part]
+        quantiles[FORCES] = _quantiles(z, np.repeat(uncertain.structure[:, None], 3, axis=1)[part], least)
+    if not quantiles:
+        raise InputError(f"there are no {TO_SCALE} structures with labels of anything that is uncertain")
+    methods = {name: "scale" if q.exact else "conformal" for name, q in quantiles.items()}
     record = {
-        "method": found.method if forces is not None else plain,
+        "method": found.method or (methods[FORCES] if FORCES in methods else next(iter(methods.values()))),
         "asked": method,
         "reason": found.reason,
-        "level": level,
+        "level": level if found.factor is not None else None,
         "source": source,
         "n_structures": len(bound),
         "n_atoms": int(sum(k.compared.n_atoms for k in bound)),
@@ -168,67 +117,23 @@ def calibrate_known(
         },
         "sha256": _fingerprint(bound),
     }
-    return Calibration(quantiles, found.reduction, found.factor, novelty, record)
+    return Calibration(quantiles, found.species, found.reduction, found.factor, found.novelty, record)
 
 
-def _check(method: str, level: float, count: int) -> None:
-    """Refuse, before any work, what cannot be done with so many structures."""
+def check_wanted(method: str, level: float, count: int) -> None:
+    """Refuse, before any work, what cannot be done with so many structures.
+
+    Raises:
+        InputError: for an unknown method, a level outside (0, 1), or too few structures.
+    """
     if method not in ("auto", *METHODS):
         raise InputError(f"calibration method must be one of auto, {', '.join(METHODS)}, got {method!r}")
     check_level(level)
-    least = TO_TRAIN if method in ("class", "flexible") else TO_SCALE
+    trained = method in ("class", "flexible")
+    least = max(TO_TRAIN, math.ceil(level / (1.0 - level) - 1e-9)) if trained else TO_SCALE
     if count < least:
-        what = f"{method} calibration" if least == TO_TRAIN else "a calibration"
+        what = f"{method} calibration at level {level:.4g}" if trained else "a calibration"
         raise InputError(f"{what} takes at least {least} structures with labels, got {count}")
-
-
-@dataclass(frozen=True)
-class _Strategy:
-    """What is done to force spreads before order statistics are taken."""
-
-    method: str
-    reason: str
-    reduction: Reduction | None = None
-    factor: EnvironmentFactor | None = None
-    apart: Float[np.ndarray, " atoms"] = field(default_factory=lambda: np.zeros(0))
-    """Factors of the calibration's own atoms, as if they had not been seen."""
-
-
-def _strategy(forces: ForceScores, method: str, level: float, seed: int) -> _Strategy:
-    ones = np.ones(len(forces.errors))
-    count = len(np.unique(forces.structure))
-    plain = "scale" if method == "scale" or (method == "auto" and count < TO_RANK) else "conformal"
-    reduction = Reduction.fit(forces.vectors, COMPONENTS) if len(ones) >= ATOMS_TO_KNOW else None
-    if method in ("scale", "conformal"):
-        return _Strategy(plain, "asked for", reduction, None, ones)
-    if reduction is None or count < TO_TRAIN or len(ones) < ATOMS_TO_TRAIN:
-        few = f"{count} structures with {len(ones)} atoms that have uncertain forces"
-        if method == "auto":
-            return _Strategy(plain, f"{few} are too few for more", reduction, None, ones)
-        raise InputError(
-            f"{method} calibration takes at least {TO_TRAIN} structures with {ATOMS_TO_TRAIN} atoms, these are {few}: "
-            "calibrate on more, or by conformal"
-        )
-    species = tuple(int(z) for z in np.unique(forces.numbers))
-    reduced = reduction(forces.vectors)
-    features = factor_features(reduced, species, forces.numbers, forces.covariances)
-    levels, unit, scores = np.array([level]), float(stats.chi.ppf(level, 3)), forces.lengths
-    if method == "class":
-        classes = GaussianClasses.fit(reduced[:, :-1], CLASSES, seed)
-        made = ByClass.fit(scores, features, levels, classes, *group_weights(forces.structure, by="point"))
-        factor = EnvironmentFactor(species, made, unit)
-        return _Strategy(method, "asked for", reduction, factor, made.quantiles(features)[:, 0] / unit)
-    network, apart = cross_fit(scores, features, levels, forces.structure, seed=seed)
-    made = _Strategy("flexible", "asked for", reduction, EnvironmentFactor(species, network, unit), apart[:, 0] / unit)
-    if method == "flexible":
-        return made
-    constant = np.full(len(scores), np.quantile(scores, level))
-    by_network, by_constant = (float(np.mean(pinball(scores - q, level))) for q in (apart[:, 0], constant))
-    gain = 1.0 - by_network / by_constant
-    told = f"a function of the environment lowers the loss of structures left out by {100 * gain:.1f} %"
-    if gain < LEAST_GAIN:
-        return _Strategy(plain, told + " only" * (gain > 0), reduction, None, ones)
-    return replace(made, reason=told)
 
 
 def _scores(known: Sequence[Known], name: str) -> tuple[Float[np.ndarray, " scores"], np.ndarray]:
@@ -246,15 +151,14 @@ def _scores(known: Sequence[Known], name: str) -> tuple[Float[np.ndarray, " scor
 
 
 def _quantiles(
-    scores: Float[np.ndarray, " scores"], structure: np.ndarray, plain: str, directions: int = 1
-) -> tuple[QuantileFunction, str]:
-    """The quantile function of scores, of whole structures: order statistics where there are enough of these."""
+    scores: Float[np.ndarray, " scores"], structure: np.ndarray, least: float, directions: int = 1
+) -> QuantileFunction:
+    """Order statistics of scores, of whole structures, where there are `least` of these; else a scaled Gaussian."""
     count = len(np.unique(structure))
-    if plain == "scale" or count < TO_RANK:
-        scale = float(np.sqrt(np.mean(scores**2) / directions))
-        return QuantileFunction.gaussian(scale, float(count), directions), "scale"
+    if count < least:
+        return QuantileFunction.gaussian(float(np.sqrt(np.mean(scores**2) / directions)), float(count), directions)
     weights, new = group_weights(structure, by="point")
-    return QuantileFunction.from_scores(scores, weights, new), "conformal"
+    return QuantileFunction.from_scores(scores, weights, new)
 
 
 def _fingerprint(known: Sequence[Known]) -> str:

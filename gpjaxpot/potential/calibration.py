@@ -23,22 +23,20 @@ from gpjaxpot.uncertainty.quantile_function import QuantileFunction
 from gpjaxpot.uncertainty.reduction import Reduction
 
 METHODS = ("scale", "conformal", "class", "flexible")
+# The novelty of an atom of a species that was not calibrated on is at least this.
+UNSEEN = 2.0
 ENERGY, FORCES, VECTORS, STRESS = "energy", "forces", "force_vectors", "stress"
 
 
 class EnvironmentFactor(eqx.Module):
     """The factor on an atom's force spread, told from its environment and the spread itself."""
 
-    species: tuple[int, ...] = eqx.field(static=True)
     by: AbstractCalibrator
     unit: float
     """What a quantile of the Mahalanobis length is divided by: that of a calibrated Gaussian."""
 
-    def __call__(
-        self, reduced: Float[np.ndarray, "atoms reduced"], numbers: AnyArray, covariance: Float[AnyArray, "atoms 3 3"]
-    ) -> Float[np.ndarray, " atoms"]:
-        """The factor of each atom, of the covariance of whose force is the raw one with noise."""
-        features = factor_features(reduced, self.species, numbers, covariance)
+    def __call__(self, features: Float[np.ndarray, "atoms features"]) -> Float[np.ndarray, " atoms"]:
+        """The factor of each atom, from its `factor_features`."""
         return self.by.quantiles(features)[:, 0] / self.unit
 
 
@@ -47,6 +45,8 @@ class Calibration(eqx.Module):
 
     quantiles: dict[str, QuantileFunction]
     """Of energy, forces (components), force_vectors and stress, as far as there were labels to calibrate on."""
+    species: tuple[int, ...] = eqx.field(static=True)
+    """Atomic numbers of the atoms whose forces were calibrated on."""
     reduction: Reduction | None
     factor: EnvironmentFactor | None
     novelty: Novelty | None
@@ -54,29 +54,49 @@ class Calibration(eqx.Module):
     """Plain JSON: method, level, counts, source, fingerprint."""
 
     def environments(
-        self, vectors: Float[AnyArray, "atoms size"], numbers: AnyArray, covariance: Float[AnyArray, "atoms 3 3"]
+        self, vectors: Float[AnyArray, "atoms size"], numbers: AnyArray, spread: Float[AnyArray, " atoms"]
     ) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, " atoms"] | None]:
         """Factor of each atom's raw force spread, and how new its environment is; None where that is not known.
 
-        Above 1 an environment is outside of what was calibrated on.
+        Above 1 an environment is outside of what was calibrated on; an atom of a species that was not there is at least
+        at `UNSEEN`, and its spread is not made smaller.
 
         Args:
             vectors: of the environments, of all terms of the kernel.
             numbers: atomic numbers.
-            covariance: of the force on each atom, raw, noise included.
+            spread: `root_spread` of the force on each atom, raw, noise included.
         """
+        seen = np.isin(np.asarray(numbers), self.species)
         if self.reduction is None:
             return np.ones(len(vectors)), None
-        reduced = self.reduction(np.asarray(vectors))
-        factors = np.ones(len(vectors)) if self.factor is None else self.factor(reduced, numbers, covariance)
-        return factors, None if self.novelty is None else self.novelty(reduced)
+        reduced = self.reduction(marked(vectors, numbers, self.species))
+        factors = np.ones(len(vectors))
+        if self.factor is not None:
+            factors = self.factor(factor_features(reduced, self.species, numbers, spread))
+        novelty = None if self.novelty is None else self.novelty(reduced)
+        factors = np.where(seen, factors, np.maximum(factors, 1.0))
+        return factors, None if novelty is None else np.where(seen, novelty, np.maximum(novelty, UNSEEN))
+
+
+def marked(vectors: AnyArray, numbers: AnyArray, species: Sequence[int]) -> Float[np.ndarray, "atoms marked"]:
+    """Vectors with marks of the species, whose projected vectors have different axes; of one species as they are."""
+    if len(species) < 2:
+        return np.asarray(vectors)
+    return np.concatenate([np.asarray(vectors), _marks(numbers, species)], axis=1)
 
 
 def factor_features(
-    reduced: Float[np.ndarray, "atoms reduced"], species: Sequence[int], numbers: AnyArray, covariance: AnyArray
+    reduced: Float[np.ndarray, "atoms reduced"], species: Sequence[int], numbers: AnyArray, spread: AnyArray
 ) -> Float[np.ndarray, "atoms features"]:
     """What a factor is told from: the reduced vector, the logarithm of the raw force spread, the species."""
-    spread = np.sqrt(np.trace(np.asarray(covariance), axis1=1, axis2=2) / 3.0)
-    marks = (np.asarray(numbers)[:, None] == np.array(species)[None, :]).astype(float)
-    columns = [reduced, np.log(np.maximum(spread, 1e-12))[:, None]]
-    return np.concatenate([*columns, marks] if len(species) > 1 else columns, axis=1)
+    columns = [reduced, np.log(np.maximum(np.asarray(spread), 1e-12))[:, None]]
+    return np.concatenate([*columns, _marks(numbers, species)] if len(species) > 1 else columns, axis=1)
+
+
+def root_spread(stds: Float[AnyArray, "atoms 3"]) -> Float[np.ndarray, " atoms"]:
+    """Root mean square over the directions of the standard deviations of each atom's force."""
+    return np.sqrt(np.mean(np.asarray(stds) ** 2, axis=1))
+
+
+def _marks(numbers: AnyArray, species: Sequence[int]) -> Float[np.ndarray, "atoms species"]:
+    return (np.asarray(numbers)[:, None] == np.array(species)[None, :]).astype(float)

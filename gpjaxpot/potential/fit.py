@@ -13,7 +13,7 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import INDEPENDENT, OBSERVABLES, Noise, as_groups
 from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
 from gpjaxpot.potential.budget import plan
-from gpjaxpot.potential.calibrate import calibrate, calibrate_known
+from gpjaxpot.potential.calibrate import calibrate, calibrate_known, check_wanted
 from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.growth import checkpoints
@@ -34,6 +34,7 @@ from gpjaxpot.structures.splits import block_split
 Callback = Callable[[str, int, int], None]
 # Structures that are kept out of a fit go together in runs of neighbours, at most so long.
 LONGEST_RUN = 10
+RAW = "spreads are raw, `gpjaxpot calibrate` takes other structures"
 # A structure is told of whose labels, when it is left out, are this many times as far from what the others predict, in
 # σ, as usual, and what is usual at the least.
 SUSPECT = 3.0
@@ -70,6 +71,7 @@ def fit(
     if settings.calibration.fraction > 0 and settings.calibration.method != "none":
         return _held_out(frames, parts, settings, report, checkpoint)
     started = time.monotonic()
+    _check_calibration(frames, settings)
     kernel, choices = _kernel(frames, parts, settings, report)
     reference = fit_reference(frames, given=settings.energy_per_species or None)
     task = Task(frames, reference, settings, report)
@@ -106,6 +108,19 @@ def fit(
     return Potential(final, model, model.centres(final), reference, learned, record, calibration)
 
 
+def _check_calibration(frames: Sequence[Frame], settings: Settings) -> None:
+    """Refuse, before any work, a calibration that was asked for and cannot be."""
+    wanted = settings.calibration
+    if wanted.method in ("auto", "none"):
+        return
+    if settings.hyper.method != "none":
+        raise InputError(
+            "of a posterior over levels (hyper.method) there is no closed form for structures left out: set "
+            "calibration.fraction, or calibration.method=none"
+        )
+    check_wanted(wanted.method, wanted.level, sum(not (f.isolated or f.labels.empty) for f in frames))
+
+
 def _held_out(
     frames: Sequence[Frame], parts: Sequence[Any], settings: Settings, report: Callback, checkpoint: Path | None
 ) -> Potential:
@@ -116,17 +131,24 @@ def _held_out(
     run = min(LONGEST_RUN, max(1, int(wanted.fraction * len(bound)) // 10))
     (out,) = block_split(len(bound), [wanted.fraction], block=run, seed=settings.train.seed)
     kept_out = {bound[i] for i in out}
+    rest_species = {int(z) for i, f in enumerate(frames) if i not in kept_out for z in f.structure.numbers}
+    # A species that only they have must be fitted.
+    kept_out = {i for i in kept_out if {int(z) for z in frames[i].structure.numbers} <= rest_species}
+    check_wanted(wanted.method, wanted.level, sum(not frames[i].labels.empty for i in kept_out))
     rest = [f for i, f in enumerate(frames) if i not in kept_out]
     plain = settings.model_copy(update={"calibration": wanted.model_copy(update={"method": "none"})})
     potential = fit(rest, *parts, settings=plain, callback=report, checkpoint=checkpoint)
-    made = calibrate(
-        potential, [frames[i] for i in sorted(kept_out)], wanted.method, wanted.level,
-        source=f"{len(kept_out)} of {len(bound)} structures, kept out of the fit", seed=settings.train.seed,
-        callback=report,
-    )  # fmt: skip
-    done = made.record["calibration"]
+    source, key = f"{len(kept_out)} of {len(bound)} structures, kept out of the fit", "calibration.method"
+    try:
+        made = calibrate(
+            potential, [frames[i] for i in sorted(kept_out)], wanted.method, wanted.level,
+            source=source, seed=settings.train.seed, callback=report,
+        )  # fmt: skip
+        done = made.record["calibration"]
+        choice = Choice(key, done["method"], f"{done['reason']}; on {done['source']}")
+    except (InputError, ArithmeticError, np.linalg.LinAlgError) as error:  # the fit is not lost with it
+        made, choice = potential.with_calibration(None), Choice(key, "none", f"{error}; {RAW}")
     made.record["settings"] |= {"calibration": wanted.model_dump(mode="json")}
-    choice = Choice("calibration.method", done["method"], f"{done['reason']}; on {done['source']}")
     made.record["choices"] = [c for c in made.record["choices"] if c["key"] != choice.key] + [choice.plain()]
     return made
 
@@ -148,13 +170,11 @@ def _calibration(
         try:
             source = f"{len(known)} training structures, each left out"
             made = calibrate_known(known, wanted.method, wanted.level, source, settings.train.seed)
-        except InputError as error:
-            if wanted.method != "auto":
-                raise
+        except (InputError, ArithmeticError, np.linalg.LinAlgError) as error:  # the fit is not lost with it
             why = str(error)
         else:
             return made, Choice(key, made.record["method"], f"{made.record['reason']}; on {source}")
-    return None, Choice(key, "none", f"{why}; spreads are raw, `gpjaxpot calibrate` takes other structures")
+    return None, Choice(key, "none", f"{why}; {RAW}")
 
 
 def _suspects(frames: Sequence[Frame], misfits: dict[int, float]) -> list[dict[str, Any]]:

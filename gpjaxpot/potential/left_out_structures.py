@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import environments
+from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.levels import normal_equations
 from gpjaxpot.gp.noise import OBSERVABLES, Noise
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
@@ -78,7 +79,7 @@ def sparse_left_out_structures(
 def exact_left_out_structures(
     kernel: EnergyKernel,
     structures: Sequence[Structure],
-    covariance: Float[np.ndarray, "data data"],
+    posterior: ExactPosterior,
     data: Sequence[Observations],
     levels: dict[str, float],
     frames: Sequence[Frame],
@@ -86,11 +87,10 @@ def exact_left_out_structures(
 ) -> list[Known]:
     """Structures that an exact model was fitted to, each predicted without itself; isolated atoms are none."""
     sigma = np.concatenate([_sigma(o, levels) for o in data])
-    targets = np.concatenate([o.targets for o in data])
-    full = levels[VARIANCE] * covariance
-    full[np.diag_indices(len(full))] += sigma**2
-    inverse = scipy.linalg.cho_solve(scipy.linalg.cho_factor(full, lower=True), np.eye(len(full)))
-    solved = inverse @ targets
+    # From the factor that the posterior was conditioned with, jitter and all.
+    lower = np.asarray(posterior.cholesky.lower)
+    inverse = scipy.linalg.cho_solve((lower, True), np.eye(len(lower)), overwrite_b=True)
+    solved = np.asarray(posterior.coefficients)
     edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
     known = []
     for i, vectors in _vectors(kernel, structures):

@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
-from gpjaxpot.potential.calibration import Calibration
+from gpjaxpot.potential.calibration import Calibration, root_spread
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
 from gpjaxpot.potential.prediction import Prediction, noise_fields
@@ -115,8 +115,8 @@ class Potential(eqx.Module):
             vectors = found.pop("vectors")
             if self.calibration is not None:
                 level = noise["forces_aleatoric_std"]
-                total = found["forces_covariance"] + (0.0 if level is None else level[:, :, None] ** 2 * np.eye(3))
-                factor, novelty = self.calibration.environments(vectors, structure.numbers, total)
+                total = np.hypot(found["forces_epistemic_std"], 0.0 if level is None else level)
+                factor, novelty = self.calibration.environments(vectors, structure.numbers, root_spread(total))
                 fields |= {"calibration": self.calibration, "forces_factor": factor, "novelty": novelty}
             fields |= found if covariance else {k: v for k, v in found.items() if "covariance" not in k}
             fields |= noise

@@ -131,6 +131,11 @@ class Prediction(eqx.Module):
             factor = np.asarray(self.forces_factor)[:, None]
         return spread * (factor * self._width(name, level, raw))
 
+    def supports(self, name: str, level: float, raw: bool = False) -> bool:
+        """Whether there is an interval of this level: the calibration has enough data, or the spread is raw."""
+        found = None if raw or self.calibration is None else self.calibration.quantiles.get(name)
+        return found is None or found.supports(level)
+
     def interval(self, name: str, level: float = 0.9, raw: bool = False) -> tuple[Any, Any]:
         """Bounds that a new label of "energy", "forces" or "stress" lies within with probability `level`.
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
+from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels import EnergyKernel
 from gpjaxpot.potential.budget import Estimate, plan
@@ -62,8 +63,10 @@ def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
         solved = exact_mixture(covariance, task.structures, data, start, free, settings, report)
     left_out = None
     if settings.hyper.method == "none":
+        posterior = solved.model.posterior
+        assert isinstance(posterior, ExactPosterior)
         levels = solved.levels.values
-        left_out = partial(exact_left_out_structures, kernel, task.structures, covariance, data, levels)
+        left_out = partial(exact_left_out_structures, kernel, task.structures, posterior, data, levels)
     return Fitted(kernel, noise, solved, [*choices, *solved.choices], left_out)
 
 

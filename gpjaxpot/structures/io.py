@@ -104,7 +104,8 @@ def write_predictions(
         predictions: one for each structure, with the fields of
             `gpjaxpot.potential.Prediction`; what it does not have is left out.
         raw: whether `…_uncertainty` is the raw spread, whatever a calibration says.
-        levels: probabilities of intervals whose half-widths are written too, under `…_halfwidth_0.9` and so on.
+        levels: probabilities of intervals whose half-widths are written too, under `…_halfwidth_0.9`
+            and so on, where the calibration has enough data for them.
         prefix: of the keys of predictions; not "REF_".
 
     Raises:
@@ -163,7 +164,8 @@ def _add_prediction(
         if not hasattr(prediction, f"{output}_uncertainty"):  # no prediction of ours: all it has are raw spreads
             values[f"{output}_uncertainty"] = values.pop(f"{output}_uncertainty_raw")
         if output in _INTERVALS:
-            values |= {f"{output}_halfwidth_{p:g}": prediction.half_width(output, p, raw) for p in levels}
+            held = [p for p in levels if prediction.supports(output, p, raw)]
+            values |= {f"{output}_halfwidth_{p:g}": prediction.half_width(output, p, raw) for p in held}
         for key, value in values.items():
             if value is None:
                 continue

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from gpjaxpot.errors import InputError
+from gpjaxpot.uncertainty.conformal import group_places
 
 
 def share_interval(
@@ -19,11 +20,12 @@ def share_interval(
     Raises:
         InputError: for no points, or fewer than two groups.
     """
-    named, place = np.unique(np.asarray(groups), return_inverse=True)
-    if len(inside) == 0 or len(named) < 2:
-        raise InputError(f"a bootstrap draws groups: it needs two at least, got {len(named)}")
+    place = group_places(groups)
+    count = len(np.unique(place))
+    if len(inside) == 0 or count < 2:
+        raise InputError(f"a bootstrap draws groups: it needs two at least, got {count}")
     hits, sizes = np.bincount(place, weights=inside), np.bincount(place).astype(float)
-    drawn = np.random.default_rng(seed).integers(0, len(named), (draws, len(named)))
+    drawn = np.random.default_rng(seed).integers(0, count, (draws, count))
     shares: Float[np.ndarray, " draws"] = np.sum(hits[drawn], axis=1) / np.sum(sizes[drawn], axis=1)
     low, high = np.quantile(shares, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return float(low), float(high)

@@ -1,12 +1,14 @@
 """Class-based calibration: a conformal quantile for each class of environments, from a Gaussian mixture."""
 
+from collections.abc import Hashable, Sequence
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import Float, Int
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.uncertainty.calibrator import AbstractCalibrator
-from gpjaxpot.uncertainty.conformal import conformal_quantiles
+from gpjaxpot.uncertainty.conformal import conformal_quantiles, group_places, group_weights
 
 # Added to variances of classes, in units of the features' own.
 _REGULARISATION = 1e-4
@@ -32,8 +34,8 @@ class GaussianClasses(eqx.Module):
         """
         from sklearn.mixture import GaussianMixture
 
-        if count < 1 or len(features) == 0:
-            raise InputError(f"a mixture needs at least one class and one point, got {count} and {len(features)}")
+        if count < 1 or features.size == 0:
+            raise InputError(f"a mixture needs classes and points with features, got {count} and {features.shape}")
         # Full covariances want some points for each of their numbers.
         most = max(1, len(features) // (4 * features.shape[1]))
         distinct = len(np.unique(features.round(12), axis=0))
@@ -82,7 +84,7 @@ class ByClass(AbstractCalibrator):
     def fit(
         cls, scores: Float[np.ndarray, " points"], features: Float[np.ndarray, "points _"],
         levels: Float[np.ndarray, " levels"], classes: GaussianClasses | int = 8,
-        weights: Float[np.ndarray, " points"] | None = None, new_weight: float = 1.0, seed: int = 0,
+        groups: Sequence[Hashable] | np.ndarray | None = None, by: str = "point", seed: int = 0,
     ) -> "ByClass":  # fmt: skip
         """Classify by a mixture, which may be a fitted one, and take the conformal quantiles of each class.
 
@@ -92,20 +94,33 @@ class ByClass(AbstractCalibrator):
                 columns as it has directions.
             levels: of the quantiles.
             classes: mixture, or how many classes it has at most.
-            weights: see `conformal_quantile`.
-            new_weight: see `conformal_quantile`.
+            groups: points that go together, such as those of a structure; None if none do.
+            by: see `group_weights`; those of each class are counted by themselves.
             seed: of the mixture.
+
+        Raises:
+            InputError: if there are too few points for a level even of all classes together.
         """
         mixture = classes if isinstance(classes, GaussianClasses) else GaussianClasses.fit(features, classes, seed)
         own = mixture.classify(features)
-        everywhere = conformal_quantiles(scores, levels, weights, new_weight)
+        place = None if groups is None else group_places(groups)
+        everywhere = conformal_quantiles(scores, levels, *_weights(place, by))
+        if not np.all(np.isfinite(everywhere)):
+            raise InputError(f"{len(scores)} scores are too few for levels up to {levels[-1]:g}: calibrate on more")
         table = []
         for c in range(len(mixture.shares)):
             here = own == c
-            found = conformal_quantiles(scores[here], levels, None if weights is None else weights[here], new_weight)
+            if not np.any(here):
+                table.append(everywhere)
+                continue
+            found = conformal_quantiles(scores[here], levels, *_weights(None if place is None else place[here], by))
             table.append(np.where(np.isfinite(found), found, everywhere))
         return cls(levels, mixture, np.stack(table))
 
     def quantiles(self, features: Float[np.ndarray, "points _"]) -> Float[np.ndarray, "points levels"]:
         """Quantiles of the score at each point: what to multiply its uncertainty by."""
         return self.table[self.classes.classify(features)]
+
+
+def _weights(place: np.ndarray | None, by: str) -> tuple[Float[np.ndarray, " points"] | None, float]:
+    return (None, 1.0) if place is None else group_weights(place, by)

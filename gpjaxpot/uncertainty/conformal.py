@@ -16,7 +16,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from gpjaxpot.errors import InputError
 
@@ -74,7 +74,9 @@ def conformal_quantiles(
     order = np.argsort(scores, kind="stable")
     held = np.cumsum(used[order])
     total = (held[-1] if len(held) else 0.0) + new_weight
-    places = np.searchsorted(held, levels * total - _ROUND_OFF * max(total, 1.0))
+    if total == 0:
+        return np.full(len(levels), np.inf)
+    places = np.searchsorted(held, levels * total * (1.0 - _ROUND_OFF))
     return np.append(scores[order], np.inf)[places]
 
 
@@ -99,28 +101,44 @@ def group_weights(groups: Sequence[Hashable] | np.ndarray, by: str = "group") ->
         raise InputError("no points to calibrate on: give at least one score with its group")
     if by not in ("group", "point"):
         raise InputError(f'by must be "group" or "point", got {by!r}')
-    _, place, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    place = group_places(groups)
+    sizes = np.bincount(place)
     if by == "group":
         return 1.0 / sizes[place].astype(float), 1.0
     return np.ones(len(place)), float(np.mean(sizes))
 
 
 def mondrian_quantiles(
-    scores: Points, classes: Sequence[Hashable] | np.ndarray, level: float, weights: Points | None = None,
-    new_weight: float = 1.0,
+    scores: Points, classes: Sequence[Hashable] | np.ndarray, level: float,
+    groups: Sequence[Hashable] | np.ndarray | None = None, by: str = "group",
 ) -> dict[Hashable, float]:  # fmt: skip
     """A quantile for each class (species, group of structures), which holds its level within each class.
 
-    Classes with too few points for the level have the quantile inf.
+    Classes with too few points for the level have the quantile inf.  With `groups`, points of one class and group go
+    together, as in `group_weights`.
     """
-    named = np.asarray(classes)
+    names = list(dict.fromkeys(classes.tolist() if isinstance(classes, np.ndarray) else classes))
+    own_class = group_places(classes)
+    place = None if groups is None else group_places(groups)
     found: dict[Hashable, float] = {}
-    for name in np.unique(named):
-        own = named == name
-        found[name.item()] = conformal_quantile(
-            scores[own], level, None if weights is None else weights[own], new_weight
-        )
+    for name in names:
+        own = own_class == own_class[_first(classes, name)]
+        weighted = (None, 1.0) if place is None else group_weights(place[own], by)
+        found[name] = conformal_quantile(scores[own], level, *weighted)
     return found
+
+
+def group_places(groups: Sequence[Hashable] | np.ndarray) -> Int[np.ndarray, " points"]:
+    """A number for each point's group, counted from zero; groups may have names of any kind."""
+    if isinstance(groups, np.ndarray):
+        return np.unique(groups, return_inverse=True)[1].reshape(-1)
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(name, len(known)) for name in groups], dtype=np.int64)
+
+
+def _first(classes: Sequence[Hashable] | np.ndarray, name: Hashable) -> int:
+    """The first point of a class."""
+    return next(i for i, own in enumerate(classes) if own == name)
 
 
 def check_level(level: float) -> None:

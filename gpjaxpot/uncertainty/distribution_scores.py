@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.uncertainty import scores
-from gpjaxpot.uncertainty.quantile_function import QuantileFunction
+from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
 
 Points = Float[np.ndarray, " points"]
 _TOP = 0.1
@@ -38,19 +38,19 @@ def distribution_scores(
         pit, unit = scores.pit(zero, std, error), 1.0
         nll, crps = scores.nll(zero, std, error), scores.crps(zero, std, error)
     else:
-        pit, unit = used.pit(z), used.sigma
+        pit, unit = used.pit(z), used.sigma if used.supports(ONE_SIGMA) else 0.0
         nll = float(np.mean(np.log(std) - used.log_density(z)))
         crps = float(np.mean(std * used.crps(z)))
     largest = np.argsort(-std, kind="stable")[: max(1, math.ceil(_TOP * len(std)))]
     return {
-        "nll": nll,
+        "nll": nll if np.isfinite(nll) else None,
         "crps": crps,
         "ece": scores.ece_from_pit(pit),
         "miscalibration_area": scores.miscalibration_area_from_pit(pit),
-        "z_variance": float(np.mean((z / unit) ** 2)),
+        "z_variance": float(np.mean((z / unit) ** 2)) if unit > 0 else None,
         "spearman": _or_none(scores.spearman(std, error)),
         "auroc_top5": _or_none(scores.auroc_top5(std, error)),
-        "sharpness": unit * scores.sharpness(std),
+        "sharpness": unit * scores.sharpness(std) if unit > 0 else None,
         "coverage": {f"{p:g}": _share(z, used, p) for p in levels},
         "coverage_top_decile": _share(z[largest], used, _TOP_LEVEL),
     }

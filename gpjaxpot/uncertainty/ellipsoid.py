@@ -7,6 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import special
 
+# A semi-axis is none below this share of the longest.
+_FLAT = 1e-8
+
 
 class Ellipsoid(eqx.Module):
     r"""All y with $(y - μ)^T Σ^{-1} (y - μ) \le q^2$, Σ positive definite, in as many directions as `centre` has.
@@ -42,6 +45,12 @@ class Ellipsoid(eqx.Module):
 
     def contains(self, vectors: Float[np.ndarray, "*points directions"]) -> Bool[np.ndarray, "*points"]:
         """Whether each vector lies inside or on the surface."""
-        apart = vectors - self.centre
-        lengths = np.sum(apart * np.linalg.solve(self.covariance, apart[..., None])[..., 0], axis=-1)
-        return np.asarray(lengths <= self.radius**2)
+        lengths, directions = self.axes
+        along = np.abs((vectors - self.centre) @ directions)
+        flat = lengths <= _FLAT * max(float(np.max(lengths)), 1e-300)
+        if np.isinf(self.radius):
+            return np.ones(along.shape[:-1], dtype=bool)
+        # Along a direction without extent nothing but the centre is inside, to round-off.
+        scaled = along / np.where(flat, 1.0, lengths)
+        apart = np.any(flat & (along > _FLAT * max(float(np.max(np.abs(self.centre))), 1.0)), axis=-1)
+        return np.asarray((np.sum(np.where(flat, 0.0, scaled) ** 2, axis=-1) <= 1.0) & ~apart)

@@ -17,12 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.errors import InputError
 from gpjaxpot.uncertainty.calibrator import AbstractCalibrator
-from gpjaxpot.uncertainty.conformal import conformal_quantiles
+from gpjaxpot.uncertainty.conformal import conformal_quantiles, group_places
 
 HIDDEN = (32, 32)
 LEARNING_RATE = 3e-3
@@ -90,7 +90,7 @@ class QuantileNetwork(eqx.Module):
 
 
 class Flexible(AbstractCalibrator):
-    """The mean of several networks, each of which was stopped by another part of the calibration points."""
+    """The mean of several networks, each of which has not seen another part of the calibration points."""
 
     levels: Float[np.ndarray, " levels"]
     networks: tuple[QuantileNetwork, ...]
@@ -114,7 +114,7 @@ def cross_fit(
     levels: Float[np.ndarray, " levels"], groups: Sequence | np.ndarray | None = None,
     weights: Float[np.ndarray, " points"] | None = None, folds: int = 5, seed: int = 0,
 ) -> tuple[Flexible, Float[np.ndarray, "points levels"]]:  # fmt: skip
-    """Train a network without each fold of the groups, and let it stop where it predicts that fold best.
+    """Train a network without each fold of the groups, and let it stop where it predicts a second fold best.
 
     Training begins at the regular solution, and what is kept is the best so far: features that say nothing give regular
     calibration back.
@@ -131,40 +131,47 @@ def cross_fit(
         seed: of the folds and the networks.
 
     Returns:
-        The calibration, and the quantiles of every point by the network that was trained without it.
+        The calibration, and the quantiles of every point by the network that knows nothing of it.
 
     Raises:
-        InputError: for scores that are negative or not finite, levels that do not ascend in (0, 1), or fewer than two
+        InputError: for scores that are negative or not finite, levels that do not ascend in (0, 1), or fewer than three
             groups.
     """
     _check(scores, features, levels)
-    named = np.arange(len(scores)) if groups is None else np.asarray(groups)
-    distinct, place = np.unique(named, return_inverse=True)
-    if len(distinct) < 2:
-        raise InputError(f"flexible calibration leaves groups out in turn: it needs two at least, got {len(distinct)}")
-    count = min(folds, len(distinct))
-    dealt = np.random.default_rng(seed).permutation(len(distinct)) % count
-    fold = dealt[place]
+    place = np.arange(len(scores)) if groups is None else group_places(groups)
+    distinct = len(np.unique(place))
+    if distinct < 3:
+        raise InputError(f"flexible calibration leaves groups out in turn: it needs three at least, got {distinct}")
+    fold = deal(place, folds, seed)
+    count = int(np.max(fold)) + 1
     used = np.ones(len(scores)) if weights is None else weights
     networks, apart = [], np.zeros((len(scores), len(levels)))
     for k in range(count):
-        out = fold == k
-        network = _train(scores, features, levels, used, out, seed + k)
+        out, stop = fold == k, fold == (k + 1) % count
+        network = _train(scores, features, levels, used, out, stop, seed + k)
         apart[out] = network.on_host(features[out])
         networks.append(network)
     return Flexible(levels, tuple(networks)), apart
 
 
+def deal(place: Int[np.ndarray, " points"], folds: int, seed: int) -> Int[np.ndarray, " points"]:
+    """The fold of each point: whole groups, whose numbers `place` has, are dealt into at most so many."""
+    distinct, own = np.unique(place, return_inverse=True)
+    dealt = np.random.default_rng(seed).permutation(len(distinct)) % min(folds, len(distinct))
+    return dealt[own]
+
+
 def _train(
-    scores: np.ndarray, features: np.ndarray, levels: np.ndarray, weights: np.ndarray, out: np.ndarray, seed: int
-) -> QuantileNetwork:
-    """Train on all points but those `out`, which say when to stop."""
-    inside = np.where(out, 0.0, weights)
+    scores: np.ndarray, features: np.ndarray, levels: np.ndarray, weights: np.ndarray, out: np.ndarray,
+    stop: np.ndarray, seed: int,
+) -> QuantileNetwork:  # fmt: skip
+    """Train on all points but those `out`, of which nothing is looked at, and those that say when to `stop`."""
+    inside = np.where(out | stop, 0.0, weights)
     regular = _positive(conformal_quantiles(scores, levels, inside, 0.0), scores)
-    network = QuantileNetwork.start(features[~out], regular, seed)
+    network = QuantileNetwork.start(features[~(out | stop)], regular, seed)
     # Points out of a part have no weight in it: all parts have one shape, and are compiled once.
     data = jnp.asarray(features), jnp.asarray(scores)
-    within, without = jnp.asarray(inside), jnp.asarray(np.where(out, weights, 0.0))
+    within, without = jnp.asarray(inside), jnp.asarray(np.where(stop, weights, 0.0))
     # Losses in units of the regular quantiles, so that a rate of learning fits them all.
     scaled = jnp.asarray(levels), 1.0 / jnp.asarray(regular)
     trained, fixed = eqx.partition(network, _learned(network))

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.uncertainty.classes import GaussianClasses
+from gpjaxpot.uncertainty.conformal import group_places
+from gpjaxpot.uncertainty.flexible import deal
 
 FOLDS = 5
 CLASSES = 8
@@ -36,12 +38,10 @@ class Novelty(eqx.Module):
         How rare points can be is told by mixtures that do not know them: those fitted without each fifth of the
         `groups`, such as structures, in turn.  A mixture's own points look more usual to it than new ones.
         """
-        named = np.arange(len(features)) if groups is None else np.asarray(groups)
-        distinct, place = np.unique(named, return_inverse=True)
-        dealt = np.random.default_rng(seed).permutation(len(distinct)) % FOLDS
+        fold = deal(np.arange(len(features)) if groups is None else group_places(groups), FOLDS, seed)
         density = np.zeros(len(features))
-        for k in range(min(FOLDS, len(distinct))):
-            out = dealt[place] == k
+        for k in range(int(np.max(fold)) + 1):
+            out = fold == k
             known = features if np.all(out) else features[~out]
             density[out] = GaussianClasses.fit(known, CLASSES, seed).log_density(features[out])
         usual, rare = float(np.median(density)), float(np.min(density))

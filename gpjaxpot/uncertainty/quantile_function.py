@@ -12,7 +12,7 @@ from jaxtyping import Float
 from scipy import interpolate, special, stats
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.uncertainty.conformal import check_level, conformal_quantiles, highest_level
+from gpjaxpot.uncertainty.conformal import check_level, conformal_quantiles
 
 ONE_SIGMA = math.erf(1.0 / math.sqrt(2.0))
 """Probability of a Gaussian within one σ, 0.6827."""
@@ -42,40 +42,48 @@ class QuantileFunction(eqx.Module):
     """The highest level with an interval."""
     effective: float
     """Number of independent points that it was made from."""
+    exact: bool = False
+    """Whether it is that of a Gaussian, at any level."""
 
     @classmethod
     def gaussian(cls, scale: float, effective: float = math.inf, directions: int = 1) -> "QuantileFunction":
         """That of a Gaussian with `scale` times the σ; with several directions, of the length of its vectors."""
         even = 2.0 * special.ndtr(np.linspace(0.0, _FARTHEST, _KEPT)) - 1.0
         levels = np.unique(np.concatenate([even, np.array(_ALWAYS)]))
-        return cls(levels, scale * stats.chi.ppf(levels, directions), 1.0, float(effective))
+        return cls(levels, scale * stats.chi.ppf(levels, directions), 1.0, float(effective), exact=True)
 
     @classmethod
     def from_scores(
-        cls, scores: Float[np.ndarray, " points"], weights: Float[np.ndarray, " points"] | None = None,
+        cls, scores: Float[np.ndarray, " points"], weights: Float[np.ndarray, "_"] | None = None,
         new_weight: float = 1.0,
     ) -> "QuantileFunction":  # fmt: skip
         """The conformal quantiles of |error|/σ; see `conformal_quantile` for the weights.
 
+        Every order statistic is kept, or, of very many, enough of them: between two that are kept the larger one holds.
+
         Raises:
-            InputError: for no points, or scores that are negative or NaN.
+            InputError: for no points, scores that are negative or NaN, no finite one, or a new weight of nothing.
         """
-        if len(scores) == 0 or not np.all(scores >= 0):
+        if len(scores) == 0 or not np.all(scores >= 0) or not np.any(np.isfinite(scores)):
             raise InputError(f"{len(scores)} scores, not all numbers from zero up: give |error|/σ of each point")
-        limit = highest_level(scores, weights, new_weight)
-        total = float(len(scores) if weights is None else np.sum(weights))
-        few = np.arange(1, len(scores) + 1) / (len(scores) + 1)
-        grid = few if weights is None and len(scores) <= _KEPT else limit * np.linspace(0.0, 1.0, _KEPT + 1)[1:]
-        levels = np.unique(np.concatenate([grid, [p for p in _ALWAYS if p <= limit]]))
+        if not new_weight > 0:
+            raise InputError(f"the weight of a new point must be positive, got {new_weight}")
+        finite = np.isfinite(scores)
+        used = np.ones(len(scores)) if weights is None else weights
+        total = float(np.sum(used)) + new_weight
+        limit = float(np.sum(used[finite])) / total
+        steps = np.cumsum(used[np.argsort(scores, kind="stable")])[: int(np.sum(finite))] / total
+        if len(steps) > 4 * _KEPT:
+            wanted = limit * np.concatenate([np.linspace(0, 1, _KEPT + 1)[1:], 1 - np.geomspace(0.1, 1e-7, _KEPT)])
+            steps = np.unique(steps[np.minimum(np.searchsorted(steps, wanted), len(steps) - 1)])
+        steps = steps[(steps > 0) & (steps < 1)]
+        levels = np.unique(np.concatenate([steps, [p for p in _ALWAYS if p <= limit]]))
         widths = conformal_quantiles(scores, levels, weights, new_weight)
-        finite = np.isfinite(widths)
-        return cls(
-            np.append(0.0, levels[finite]), np.append(0.0, widths[finite]), limit, total / max(new_weight, 1e-300)
-        )
+        return cls(np.append(0.0, levels), np.append(0.0, widths), limit, total / new_weight - 1.0)
 
     def supports(self, level: float) -> bool:
         """Whether there is an interval of this level."""
-        return level <= self.limit + 1e-12
+        return bool(level <= self.limit * (1.0 + 1e-9))
 
     def width(self, level: float) -> float:
         """Half-width of the interval of this level, in units of σ.
@@ -87,12 +95,12 @@ class QuantileFunction(eqx.Module):
         if not self.supports(level):
             raise InputError(
                 f"the calibration supports levels up to {self.limit:.3g}, not {level:g}: it would take at least "
-                f"{math.ceil(level / (1.0 - level))} independent structures, there were {self.effective:.0f}; "
+                f"{math.ceil(level / (1.0 - level) - 1e-9)} independent structures, there were {self.effective:.0f}; "
                 "calibrate on more structures, or ask for the raw spread"
             )
-        if self.limit == 1.0:  # of a Gaussian, whose widths are linear in the normal quantile
+        if self.exact:  # its widths are linear in the normal quantile
             return float(np.interp(_normal(np.array(level)), _normal(self.levels), self.widths))
-        place = int(np.searchsorted(self.levels, level - 1e-12))
+        place = int(np.searchsorted(self.levels, level * (1.0 - 1e-9)))
         return float(self.widths[min(place, len(self.widths) - 1)])
 
     @property
@@ -130,6 +138,8 @@ class QuantileFunction(eqx.Module):
 
     def log_density(self, z: Values) -> Values:
         """Logarithm of the density of errors in units of σ: smooth, through some of the quantiles."""
+        if self.widths[-1] <= 0:  # all errors were zero
+            return np.where(np.asarray(z) == 0, np.inf, -np.inf)
         least, most = _SMOOTH
         count = int(np.clip(math.sqrt(min(self.effective, 1e6)), least, most))
         top = min(float(self.levels[-1]), 0.999)
@@ -148,7 +158,7 @@ class QuantileFunction(eqx.Module):
     def _with_tail(self) -> tuple[Float[np.ndarray, " all"], Float[np.ndarray, " all"]]:
         """Levels and widths, with a Gaussian tail beyond the last."""
         last, width = float(self.levels[-1]), float(self.widths[-1])
-        if self.limit == 1.0:
+        if self.exact:
             return self.levels, self.widths
         levels = last + (1.0 - last) * _TAIL
         levels = levels[(levels > last) & (levels < 1.0)]

@@ -23,7 +23,7 @@ class Reduction(eqx.Module):
     """Divided by the standard deviation along each."""
     scales: Float[np.ndarray, " components"]
     beside: float
-    """Root mean square length of what the components leave out of the data; 0 if nothing."""
+    """Root mean square length of what the components leave out of the data."""
 
     @classmethod
     def fit(cls, vectors: Float[np.ndarray, "points size"], components: int) -> "Reduction":
@@ -41,7 +41,8 @@ class Reduction(eqx.Module):
         kept = int(np.sum(variances > _LEAST * max(float(variances[0]), 1e-300)))
         scales = np.sqrt(variances[:kept])
         left = total - float(np.sum(variances[:kept]))
-        left = float(np.sqrt(left)) if left > _LEAST * total else 0.0
+        # Where they leave nothing out, whatever lies beside them is new.
+        left = float(np.sqrt(max(left, _LEAST * max(total, float(np.sum(mean**2))))))
         return cls(mean, rows[:kept].T / scales, scales, left)
 
     def __call__(self, vectors: Float[np.ndarray, "points size"]) -> Float[np.ndarray, "points reduced"]:
@@ -49,15 +50,17 @@ class Reduction(eqx.Module):
         centred = vectors - self.mean
         along = centred @ self.directions
         apart = np.sum(centred**2, axis=1) - np.sum((along * self.scales) ** 2, axis=1)
-        size = np.sqrt(np.maximum(apart, 0.0)) / self.beside if self.beside > 0 else np.zeros(len(vectors))
-        return np.column_stack([along, size])
+        return np.column_stack([along, np.sqrt(np.maximum(apart, 0.0)) / max(self.beside, 1e-300)])
 
 
 def _leading(centred: np.ndarray, components: int) -> tuple[np.ndarray, np.ndarray]:
     """The largest singular values, descending, and their right vectors as rows."""
+    if not np.any(centred):  # all vectors are alike
+        return np.zeros(1), np.eye(1, centred.shape[1])
     if components < min(centred.shape) // 4:
         # Begun anywhere, but always at the same place.
-        found = scipy.sparse.linalg.svds(centred, components, v0=np.ones(min(centred.shape)))
+        start = np.random.default_rng(0).normal(size=min(centred.shape))
+        found = scipy.sparse.linalg.svds(centred, components, v0=start)
         lengths, rows = np.asarray(found[1]), np.asarray(found[2])
         order = np.argsort(-lengths)
         return lengths[order], rows[order]

@@ -61,7 +61,7 @@ class Calibrated(FakePotential):
 def calibrated():
     record = {"method": "conformal", "source": "20 structures of held_out.xyz"}
     functions = {"forces": QuantileFunction.gaussian(2.0), "energy": QuantileFunction.gaussian(0.7)}
-    return Calibrated(calibration=Calibration(functions, None, None, None, record))
+    return Calibrated(calibration=Calibration(functions, (14,), None, None, None, record))
 
 
 def record_of(model, frames):

@@ -97,7 +97,7 @@ def test_data_that_must_not_be_fitted(name, command, train_frames, tmp_path):
     [
         (["--method", "scales"], ["one of auto, scale, conformal", "'scales'"]),
         (["--level", "90"], ["between 0 and 1, such as 0.9, got 90.0"]),
-        (["--method", "flexible"], ["at least 20 structures"]),
+        (["--method", "flexible"], ["takes at least 20 structures"]),
     ],
     ids=["method", "level", "too few"],
 )

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose
 import gpjaxpot as gp
 from gpjaxpot.potential import fit as fit_module
 from gpjaxpot.potential.calibrate import calibrate_known
+from gpjaxpot.potential.calibration import root_spread
 from gpjaxpot.potential.compared import Compared, Known
 from tests.potential.conftest import labelled, settings, soap
 
@@ -78,7 +79,7 @@ def test_shares_of_new_errors_are_those_of_the_level(method):
     new = made_up(100, wrong=varying, seed=1)
     inside, components, energies, top = [], [], [], []
     for k in new:
-        factor, _ = made.environments(k.vectors, k.numbers, k.compared.forces_covariance)
+        factor, _ = made.environments(k.vectors, k.numbers, root_spread(k.compared.forces_std))
         whitened = np.linalg.solve(np.linalg.cholesky(k.compared.forces_covariance), k.compared.forces_error[..., None])
         lengths = np.linalg.norm(whitened[..., 0], axis=1) / factor
         inside.append(lengths <= made.quantiles["force_vectors"].width(0.9))
@@ -101,7 +102,7 @@ def test_a_network_is_taken_where_it_tells_something_and_else_not():
     assert calibrate_known(made_up(40, wrong=varying)).record["method"] == "flexible"
     plain = calibrate_known(made_up(40))
     assert plain.record["method"] == "conformal"
-    assert "lowers the loss" in plain.record["reason"]
+    assert "changes the loss" in plain.record["reason"]
     assert_allclose(plain.quantiles["forces"].sigma, 2.0, rtol=0.06)
     assert calibrate_known(made_up(17)).record["method"] == "conformal"
     assert calibrate_known(made_up(8)).record["method"] == "scale"
@@ -110,8 +111,10 @@ def test_a_network_is_taken_where_it_tells_something_and_else_not():
 def test_too_few_structures_are_told():
     with pytest.raises(gp.InputError, match="at least 5 structures with labels, got 4"):
         calibrate_known(made_up(4))
-    with pytest.raises(gp.InputError, match="flexible calibration takes at least 20 structures"):
+    with pytest.raises(gp.InputError, match="flexible calibration at level 0.6827 takes at least 20 structures"):
         calibrate_known(made_up(12), "flexible")
+    with pytest.raises(gp.InputError, match="class calibration at level 0.99 takes at least 99 structures"):
+        calibrate_known(made_up(30), "class", 0.99)
     with pytest.raises(gp.InputError, match="one of auto, scale"):
         calibrate_known(made_up(8), "regular")
 
@@ -222,3 +225,73 @@ def test_the_same_seed_gives_the_same_calibration():
     first, second = (calibrate_known(made_up(24, wrong=varying), "flexible", seed=4) for _ in range(2))
     leaves = [jax.tree.leaves(c) for c in (first, second)]
     assert all(np.array_equal(a, b) for a, b in zip(*leaves, strict=True))
+
+
+def flat(count, seed=0):
+    """Structures of planar molecules: no force is uncertain out of the plane, and no ellipsoid has a volume."""
+    known = made_up(count, atoms=6, seed=seed)
+    for k in known:
+        k.compared.forces_error[:, 2] = 0.0
+        k.compared.forces_std[:, 2] = 0.0
+        k.compared.forces_covariance[:] = 0.0
+    return known
+
+
+def test_forces_of_planar_molecules_are_calibrated_by_their_components():
+    made = calibrate_known(flat(30))
+    assert "force_vectors" not in made.quantiles
+    assert_allclose(made.quantiles["forces"].sigma, 2.0, rtol=0.15)
+    assert "uncertain in all directions" in made.record["reason"]
+
+
+def test_order_statistics_are_taken_where_they_are_asked_for_and_else_a_scale_of_few():
+    asked = calibrate_known(made_up(8), "conformal")
+    assert asked.record["method"] == "conformal"
+    assert asked.quantiles["energy"].limit == pytest.approx(8 / 9)
+    few = calibrate_known(made_up(8))
+    assert few.record["method"] == "scale"
+    assert few.quantiles["energy"].supports(0.99)
+    assert few.record["level"] is None
+
+
+def test_noise_alone_is_seldom_taken_for_a_function_of_the_environment():
+    """Errors that differ by structure, not by environment: a network that was looked at would seem to know them."""
+    taken = 0
+    for seed in range(6):
+        known = made_up(25, atoms=16, wrong=lambda _: np.ones(16), seed=10 + seed)
+        generator = np.random.default_rng(seed)
+        for k in known:
+            k.compared.forces_error[:] *= np.exp(0.5 * generator.normal())
+        taken += calibrate_known(known, seed=seed).record["method"] == "flexible"
+    assert taken <= 1
+
+
+def test_atoms_of_another_species_are_new_and_not_more_certain():
+    made = calibrate_known(made_up(30, wrong=lambda _: np.full(20, 0.3), species=(14, 8)), "flexible")
+    k = made_up(1, seed=3, species=(14, 8))[0]
+    spread = root_spread(k.compared.forces_std)
+    factors, novelty = made.environments(k.vectors, np.where(k.numbers == 8, 7, k.numbers), spread)
+    assert np.all(factors[k.numbers == 14] < 1)
+    assert np.all(factors[k.numbers == 8] >= 1)
+    assert np.all(novelty[k.numbers == 8] >= 2)
+
+
+def test_a_fit_is_not_lost_where_a_calibration_cannot_be(monkeypatch, frames):
+    def fails(*_):
+        raise np.linalg.LinAlgError("no")
+
+    monkeypatch.setattr(fit_module, "calibrate_known", fails)
+    potential = gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings("model.method=exact"))
+    assert potential.calibration is None
+    assert "spreads are raw" in potential.summary()["choices"][-1]["reason"]
+
+
+def test_what_cannot_be_calibrated_is_refused_before_any_work(frames):
+    for override, message in (
+        ("calibration.method=flexible", "takes at least 20 structures"),
+        ("calibration.fraction=0.3", "a calibration takes at least 5"),
+    ):
+        with pytest.raises(gp.InputError, match=message):
+            gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings("model.method=exact", override))
+    with pytest.raises(gp.InputError, match="calibration.fraction"):
+        gp.fit(frames, soap(), gp.DotPower(2), settings=settings("hyper.method=laplace", "calibration.method=scale"))

@@ -185,12 +185,12 @@ def test_what_is_loaded_predicts_the_same_bits(mixed, frames, tmp_path):
 
 def test_only_mixed_models_need_the_newer_format(mixed, sparse, tmp_path):
     found = []
-    for k, potential in enumerate((mixed, sparse)):
+    for k, potential in enumerate((mixed, sparse.with_calibration(None), sparse)):
         path = tmp_path / f"{k}.safetensors"
         potential.save(path)
         with safe_open(path, framework="np") as stored:
             found.append(json.loads(stored.metadata()["gpjaxpot"])["format"])
-    assert found == [2, 1]
+    assert found == [2, 1, 4]  # the last for its calibration
 
 
 def test_samples(mixed, kind, frames):

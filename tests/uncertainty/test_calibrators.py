@@ -163,7 +163,7 @@ def test_one_kind_of_environment_is_one_class():
         (np.array([1.0, np.inf]), np.zeros((2, 1)), LEVELS, "finite numbers"),
         (np.ones(3), np.zeros((2, 1)), LEVELS, "a row for each of the 3"),
         (np.ones(3), np.zeros((3, 1)), LEVELS[::-1], "ascend"),
-        (np.ones(1), np.zeros((1, 1)), LEVELS, "needs two at least"),
+        (np.ones(1), np.zeros((1, 1)), LEVELS, "needs three at least"),
     ],
 )
 def test_bad_input_is_named(scores, features, levels, message):

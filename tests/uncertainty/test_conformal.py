@@ -110,6 +110,27 @@ def test_classes_have_their_own_quantiles_and_too_few_points_none():
     assert found["H"] == math.inf
 
 
+def test_classes_count_the_points_of_their_own_structures():
+    """Of each water molecule one oxygen and two hydrogens: neither class is a third of the other's weight."""
+    generator = np.random.default_rng(8)
+    classes, groups = np.tile(["O", "H", "H"], 20), np.repeat(np.arange(20), 3)
+    scores = np.abs(generator.normal(size=60))
+    found = mondrian_quantiles(scores, classes, 0.9, groups)
+    assert found["O"] == conformal_quantile(scores[classes == "O"], 0.9)
+    hydrogen = classes == "H"
+    assert found["H"] == conformal_quantile(scores[hydrogen], 0.9, *group_weights(groups[hydrogen]))
+
+
+def test_the_scale_of_weights_does_not_matter_and_groups_may_be_named_by_anything():
+    scores = np.arange(1.0, 101.0)
+    for scale in (1e-12, 1.0, 1e9):
+        assert conformal_quantile(scores, 0.9, np.full(100, scale), scale) == 91.0
+    assert conformal_quantile(np.zeros(0), 0.9, np.zeros(0), 0.0) == math.inf
+    weights, new = group_weights([("a", 1), ("a", 2), ("a", 1), None])
+    assert_allclose(weights, [0.5, 1.0, 0.5, 1.0])
+    assert new == 1.0
+
+
 def test_the_highest_level_has_a_quantile_and_the_next_has_none():
     scores = np.arange(1.0, 20.0)
     top = highest_level(scores)

@@ -47,6 +47,13 @@ def test_it_turns_with_the_vectors(seed):
     assert_allclose(turned.volume, made.volume, rtol=1e-10)
 
 
+def test_a_flat_one_holds_its_plane_alone():
+    made = Ellipsoid(np.zeros(3), np.diag([0.04, 0.09, 0.0]), 2.0)
+    assert made.contains(np.array([0.3, 0.0, 0.0]))
+    assert not made.contains(np.array([0.3, 0.0, 0.01]))
+    assert made.volume == 0.0
+
+
 def test_no_bound_is_the_whole_space():
     made = Ellipsoid(np.zeros(3), COVARIANCE, np.inf)
     assert np.all(made.contains(np.array([[1e6, 0.0, 0.0]])))

@@ -46,7 +46,10 @@ def test_lengths_of_vectors_have_more_directions():
 def test_widths_are_the_order_statistics(heavy, empirical):
     for level in (0.5, 0.68, ONE_SIGMA, 0.9, 0.95):
         assert empirical.width(level) == conformal_quantile(heavy, level)
-    # Between the levels that are kept, the next wider one: never too narrow.
+    # Between the levels that are kept, the next wider one: never too narrow, and as exact where few are left out.
+    for level in (0.995, 0.999, 0.9997):
+        exact, wider = (conformal_quantile(heavy, p) for p in (level, 0.5 * (1.0 + level)))
+        assert exact <= empirical.width(level) <= wider
     for level in (0.123, 0.777, 0.931):
         assert empirical.width(level) >= conformal_quantile(heavy, level)
         assert empirical.width(level) <= conformal_quantile(heavy, level + 0.004)
@@ -59,6 +62,30 @@ def test_the_score_of_the_whole_distribution_is_its_integral(empirical):
         total = integrate.trapezoid(empirical.pit(below) ** 2, below)
         total += integrate.trapezoid((1.0 - empirical.pit(above)) ** 2, above)
         assert_allclose(empirical.crps(np.array([z]))[0], total, rtol=1e-4)
+
+
+def test_every_order_statistic_of_few_points_is_exact():
+    generator = np.random.default_rng(7)
+    scores, groups = np.abs(generator.normal(size=150)), np.repeat(np.arange(30), 5)
+    for weighted in ((None, 1.0), group_weights(groups), group_weights(groups, by="point")):
+        made = QuantileFunction.from_scores(scores, *weighted)
+        for level in generator.uniform(0.01, made.limit, 100):
+            assert made.width(level) == conformal_quantile(scores, level, *weighted)
+
+
+def test_infinite_scores_bound_the_level():
+    made = QuantileFunction.from_scores(np.append(np.ones(50), np.full(49, np.inf)))
+    assert made.supports(0.5)
+    assert not made.supports(0.9)
+    with pytest.raises(InputError, match="weight of a new point"):
+        QuantileFunction.from_scores(np.ones(3), np.ones(3), 0.0)
+
+
+def test_errors_of_nothing_have_no_density():
+    found = distribution_scores(np.ones(5), np.ones(5), QuantileFunction.from_scores(np.zeros(20)))
+    assert found["nll"] is None
+    assert found["z_variance"] is None
+    assert found["coverage"]["0.9"] == 0.0
 
 
 def test_its_density_is_one_in_all_and_near_the_true_one(empirical):

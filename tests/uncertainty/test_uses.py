@@ -70,6 +70,8 @@ def test_components_are_of_unit_variance_and_the_rest_is_told_beside():
 def test_equal_vectors_have_nothing_beside():
     made = Reduction.fit(np.ones((5, 3)), 2)
     assert np.all(made(np.ones((2, 3)))[:, -1] == 0)
+    assert made(np.ones((1, 3)) + 0.1)[0, -1] > 100
+    assert Reduction.fit(np.ones((300, 60)), 10)(np.ones((4, 60))).shape == (4, 1)
     with pytest.raises(InputError, match="two vectors"):
         Reduction.fit(np.ones((1, 3)), 2)
 
