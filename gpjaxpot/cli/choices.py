@@ -19,9 +19,9 @@ def show_choices(potential: "Potential") -> None:
         report.texts([["setting", "value", "why"], *rows])
     suspects = potential.summary().get("suspects") or []
     if suspects:
-        report.line("\nFar from what the other structures predict, and trained on like all (look at their\nlabels):")
+        report.line("\nFar from what the other structures predict, and trained on like all (look at\ntheir labels):")
         for suspect in suspects[:MOST_SUSPECTS]:
-            report.line(f"  {suspect['structure']}: {suspect['misfit']:g} times as far, in σ, as is usual")
+            report.line(f"  {suspect['structure']}:\n    {suspect['misfit']:g} times as far, in σ, as is usual")
         if len(suspects) > MOST_SUSPECTS:
             report.line(f"  and {len(suspects) - MOST_SUSPECTS} more, in the summary of the model")
 
