@@ -128,5 +128,6 @@ def _show_least_certain(potential: "Potential", frames: Sequence[Any], predictio
         newest = int(np.argmax(novel))
         report.line(
             f"{outside} of {len(frames)} structures have environments unlike those of the calibration,\n"
-            f"whose word does not hold there: most so {frames[newest].source}\n(GPJ_novelty {novel[newest]:.1f}; above 1 is new)"
+            f"whose word does not hold there: most so {frames[newest].source}\n"
+            f"(GPJ_novelty {novel[newest]:.1f}; above 1 is new)"
         )
