@@ -40,6 +40,11 @@ def environments(kernel: EnergyKernel, batch: Batch) -> Environments:
     return Environments(features, batch.species)
 
 
+def vector_rows(features: tuple[Float[AnyArray, "_ atoms"], ...], n: int) -> Float[np.ndarray, "n size"]:
+    """Vectors of the first `n` environments, of all terms one after the other, one environment a row."""
+    return np.concatenate([np.asarray(f)[:, :n].T for f in features], axis=1)
+
+
 class Stage(eqx.Module):
     """Features of a batch and their derivatives by displacement, under each term: made once, used often."""
 

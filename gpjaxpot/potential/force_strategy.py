@@ -78,8 +78,9 @@ def choose_strategy(forces: ForceScores, method: str, level: float, seed: int) -
         return made
     # Against one number, which knows as little of each fold.
     constant = np.array([np.quantile(scores[fold != k], level) for k in range(int(np.max(fold)) + 1)])[fold]
-    gains = np.asarray(pinball(scores - constant, level)) - np.asarray(pinball(scores - apart[:, 0], level))
-    gain = float(np.sum(gains) / np.sum(np.asarray(pinball(scores - constant, level))))
+    by_constant, by_network = (np.asarray(pinball(scores - q, level)) for q in (constant, apart[:, 0]))
+    gains = by_constant - by_network
+    gain = float(np.sum(gains) / np.sum(by_constant))
     each = np.bincount(group_places(forces.structure), gains)
     sure = float(np.mean(each) / max(np.std(each, ddof=1) / np.sqrt(len(each)), 1e-300))
     told = f"a function of the environment changes the loss of structures that it does not know by {-100 * gain:+.1f} %"

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.covariance.features import stage
+from gpjaxpot.covariance.features import stage, vector_rows
 from gpjaxpot.gp.left_out import PADDING, Held, LeftOut
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
@@ -104,7 +104,6 @@ def priors(
         forces = np.asarray(before.forces)[:n]
         diagonal = np.diagonal(forces, axis1=1, axis2=2).reshape(-1)
         variances = np.concatenate([[before.energy], diagonal, before.stress])[data[i].places]
-        vectors = np.concatenate([np.asarray(f)[:, :n].T for f in staged.features], axis=1)
-        made[int(i)] = Before(variances, forces, vectors)
+        made[int(i)] = Before(variances, forces, vector_rows(staged.features, n))
         callback("left out", k + 1, len(chosen))
     return made

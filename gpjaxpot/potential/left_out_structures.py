@@ -5,14 +5,14 @@ Hyperparameters and inducing environments were chosen with these structures amon
 smaller than those of new ones.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import scipy.linalg
 from jaxtyping import Float
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.covariance.features import environments
+from gpjaxpot.covariance.features import vector_rows
 from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.levels import normal_equations
 from gpjaxpot.gp.noise import OBSERVABLES, Noise
@@ -22,7 +22,7 @@ from gpjaxpot.potential.exact_model import one_by_one
 from gpjaxpot.potential.held_out import Before
 from gpjaxpot.potential.levels import VARIANCE, logs
 from gpjaxpot.potential.prediction import Prediction, noise_fields
-from gpjaxpot.potential.sparse_fit import Assembled
+from gpjaxpot.potential.sparse_fit import Assembled, compiled_environments
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.labels import Frame, Labels
 from gpjaxpot.structures.structure import Structure
@@ -58,7 +58,7 @@ def sparse_left_out_structures(
         if (errors is not None and i not in errors) or not len(assembled.data[i]):
             continue
         o, before = assembled.data[i], priors[i]
-        sigma = _sigma(o, levels)
+        sigma = o.sigma_at(levels)
         features = rows @ assembled.whitening * np.sqrt(variance)
         reached = scipy.linalg.solve_triangular(lower, (features / sigma[:, None]).T, lower=True)
         inverse = np.linalg.inv(np.eye(len(o)) - reached.T @ reached)
@@ -86,36 +86,22 @@ def exact_left_out_structures(
     noise: Noise,
 ) -> list[Known]:
     """Structures that an exact model was fitted to, each predicted without itself; isolated atoms are none."""
-    sigma = np.concatenate([_sigma(o, levels) for o in data])
+    sigma = np.concatenate([o.sigma_at(levels) for o in data])
     # From the factor that the posterior was conditioned with, jitter and all.
     lower = np.asarray(posterior.cholesky.lower)
     inverse = scipy.linalg.cho_solve((lower, True), np.eye(len(lower)), overwrite_b=True)
     solved = np.asarray(posterior.coefficients)
     edges = np.concatenate([[0], np.cumsum([len(o) for o in data])])
     known = []
-    for i, vectors in _vectors(kernel, structures):
+    for i, batch in enumerate(one_by_one(kernel, tuple(structures))):
         o, here = data[i], slice(edges[i], edges[i + 1])
         if frames[i].isolated or not len(o):
             continue
+        vectors = vector_rows(compiled_environments(kernel, batch).features, len(structures[i]))
         block = np.linalg.inv(inverse[here, here])
         left, error = block - np.diag(sigma[here] ** 2), block @ solved[here]
         known.append(_known(frames[i], o, error, np.diagonal(left), _force_blocks(o, left), noise, vectors))
     return known
-
-
-def _vectors(
-    kernel: EnergyKernel, structures: Sequence[Structure]
-) -> Iterator[tuple[int, Float[np.ndarray, "atoms size"]]]:
-    """Places and environments' vectors of all structures."""
-    for i, batch in enumerate(one_by_one(kernel, tuple(structures))):
-        made = environments(kernel, batch)
-        yield i, np.concatenate([np.asarray(f)[:, : len(structures[i])].T for f in made.features], axis=1)
-
-
-def _sigma(o: Observations, levels: Mapping[str, float]) -> Float[np.ndarray, "_"]:
-    """σ of the observations of a structure, all levels being known."""
-    factor = np.array([levels.get(name, 1.0) for name in OBSERVABLES])[o.kind]
-    return np.asarray(o.sigma * np.where(o.known, 1.0, factor))
 
 
 def _forces(o: Observations) -> np.ndarray:

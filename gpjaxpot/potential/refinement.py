@@ -204,8 +204,7 @@ class _System:
 
     def sigma(self, levels: dict[str, float]) -> Float[np.ndarray, " data"]:
         """σ of every observation."""
-        factor = np.array([levels.get(name, 1.0) for name in OBSERVABLES])
-        return np.concatenate([o.sigma * np.where(o.known, 1.0, factor[o.kind]) for o in self.assembled.data])
+        return np.concatenate([o.sigma_at(levels) for o in self.assembled.data])
 
     def solve(
         self,

@@ -57,16 +57,13 @@ def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
     noise, choices = task.shaped(noise, data, judge)
     data = task.data(noise)
     start, free = task.start(noise, data)
-    if settings.hyper.method == "none":
-        solved = single(*condition(covariance, task.structures, data, objective, start, free, report))
-    else:
+    if settings.hyper.method != "none":
         solved = exact_mixture(covariance, task.structures, data, start, free, settings, report)
-    left_out = None
-    if settings.hyper.method == "none":
-        posterior = solved.model.posterior
-        assert isinstance(posterior, ExactPosterior)
-        levels = solved.levels.values
-        left_out = partial(exact_left_out_structures, kernel, task.structures, posterior, data, levels)
+        return Fitted(kernel, noise, solved, [*choices, *solved.choices], None)
+    solved = single(*condition(covariance, task.structures, data, objective, start, free, report))
+    posterior = solved.model.posterior
+    assert isinstance(posterior, ExactPosterior)
+    left_out = partial(exact_left_out_structures, kernel, task.structures, posterior, data, solved.levels.values)
     return Fitted(kernel, noise, solved, [*choices, *solved.choices], left_out)
 
 

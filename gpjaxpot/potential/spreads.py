@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpjaxpot.covariance.features import stage
+from gpjaxpot.covariance.features import stage, vector_rows
 from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.cross import prior
@@ -57,7 +57,7 @@ def spreads(
         ),
         "forces_epistemic_std": _root(diagonal, scale, "a force"),
         "forces_covariance": forces,
-        "vectors": np.concatenate([np.asarray(f)[:, :n].T for f in staged.features], axis=1),
+        "vectors": vector_rows(staged.features, n),
     }
     if periodic:
         per_volume = scale * (n / float(structure.volume or 1.0)) ** 2

@@ -1,6 +1,6 @@
 """The labels of a training set as one vector of observations with noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,11 @@ class Observations:
     def __len__(self) -> int:
         """Return the number of observations."""
         return len(self.targets)
+
+    def sigma_at(self, levels: Mapping[str, float]) -> Float[np.ndarray, " data"]:
+        """σ of each, all levels being known; 1 for an observable without one."""
+        factor = np.array([levels.get(name, 1.0) for name in OBSERVABLES])
+        return np.asarray(self.sigma * np.where(self.known, 1.0, factor[self.kind]))
 
 
 def observations(

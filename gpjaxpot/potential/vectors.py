@@ -3,17 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from gpjaxpot.covariance.features import environments
+from gpjaxpot.covariance.features import vector_rows
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.kernels import DotPower, EnergyKernel, Term
 from gpjaxpot.potential.potential import as_structure
 from gpjaxpot.potential.predictor import Neighbours
-
-_compiled = eqx.filter_jit(environments)
+from gpjaxpot.potential.sparse_fit import compiled_environments
 
 
 def environment_vectors(soap: SOAP, structures: Sequence[Any]) -> list[Float[np.ndarray, "atoms features"]]:
@@ -31,6 +29,6 @@ def environment_vectors(soap: SOAP, structures: Sequence[Any]) -> list[Float[np.
     kernel = EnergyKernel((Term(used, DotPower(1)),))
     finder, found = Neighbours(kernel), []
     for structure in listed:
-        features = _compiled(kernel, finder.batch(structure)).features[0]
-        found.append(np.asarray(features)[:, : len(structure)].T)
+        made = compiled_environments(kernel, finder.batch(structure))
+        found.append(vector_rows(made.features, len(structure)))
     return found

@@ -117,14 +117,14 @@ def mondrian_quantiles(
     Classes with too few points for the level have the quantile inf.  With `groups`, points of one class and group go
     together, as in `group_weights`.
     """
-    names = list(dict.fromkeys(classes.tolist() if isinstance(classes, np.ndarray) else classes))
-    own_class = group_places(classes)
-    place = None if groups is None else group_places(groups)
+    names = classes.tolist() if isinstance(classes, np.ndarray) else classes
+    class_of = group_places(classes)
+    group_of = None if groups is None else group_places(groups)
     found: dict[Hashable, float] = {}
-    for name in names:
-        own = own_class == own_class[_first(classes, name)]
-        weighted = (None, 1.0) if place is None else group_weights(place[own], by)
-        found[name] = conformal_quantile(scores[own], level, *weighted)
+    for number, first in zip(*np.unique(class_of, return_index=True), strict=True):
+        own = class_of == number
+        weighted = (None, 1.0) if group_of is None else group_weights(group_of[own], by)
+        found[names[first]] = conformal_quantile(scores[own], level, *weighted)
     return found
 
 
@@ -134,11 +134,6 @@ def group_places(groups: Sequence[Hashable] | np.ndarray) -> Int[np.ndarray, " p
         return np.unique(groups, return_inverse=True)[1].reshape(-1)
     known: dict[Hashable, int] = {}
     return np.array([known.setdefault(name, len(known)) for name in groups], dtype=np.int64)
-
-
-def _first(classes: Sequence[Hashable] | np.ndarray, name: Hashable) -> int:
-    """The first point of a class."""
-    return next(i for i, own in enumerate(classes) if own == name)
 
 
 def check_level(level: float) -> None:
