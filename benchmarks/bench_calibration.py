@@ -1,12 +1,16 @@
 """Calibrations on held-out structures of the public sets: set × strategy × score, in and out of distribution.
 
 python -m benchmarks.bench_calibration [--data FOLDER] [--sets LiPS TiO2] [--structures 300] [--seconds 300]
+python -m benchmarks.bench_calibration --again [--sets LiPS TiO2]
+
+Fits take long: what they predicted is kept under build/, and --again calibrates and scores it anew.
 
 Training structures are dealt into those that are fitted and those that calibrate, in runs of ten neighbours; the test
 file is looked at to report alone.  "left out" is what `fit` does by itself, on training structures; the others are
 calibrated on the structures kept out.
 """
 
+import pickle
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bench_accuracy import subset
-from benchmarks.inputs import data_sets, parser
+from benchmarks.inputs import BUILD, data_sets, parser
 from benchmarks.machine import write_result
 from benchmarks.table import table
 
@@ -101,10 +105,10 @@ def told_apart(inside: Sequence[float], outside: Sequence[float]) -> float:
     return float(np.mean((b[:, None] > a[None, :]) + 0.5 * (b[:, None] == a[None, :])))
 
 
-def calibrated(folder: Path, structures: int, tested: int, seconds: float) -> dict[str, Any]:
-    """Fits, calibrates in every way, and scores each in and out of distribution."""
+def predicted(folder: Path, structures: int, tested: int, seconds: float) -> dict[str, Any]:
+    """Fits, and predicts the structures kept out to calibrate on, and all test files."""
     import gpjaxpot as gp
-    from gpjaxpot.potential.calibrate import calibrate_known, compare_known
+    from gpjaxpot.potential.calibrate import compare_known
     from gpjaxpot.structures.splits import block_split
 
     isolated = folder / "isolated_atoms.xyz"
@@ -120,8 +124,19 @@ def calibrated(folder: Path, structures: int, tested: int, seconds: float) -> di
     held = compare_known(potential, [bound[i] for i in sorted(kept)])
     start = time.perf_counter()
     known = {name: compare_known(potential, subset(gp.read(folder / f), tested)) for name, f in files.items()}
-    evaluated = time.perf_counter() - start
-    ways: dict[str, Any] = {"raw": None, "left out": potential.calibration}
+    return {
+        "n_train": len(training), "n_inducing": potential.summary()["n_inducing"], "fit_seconds": fitted,
+        "evaluate_seconds": time.perf_counter() - start, "calibration": potential.calibration, "held": held,
+        "known": known,
+    }  # fmt: skip
+
+
+def calibrated(fitted: Mapping[str, Any]) -> dict[str, Any]:
+    """Calibrates what was `predicted` in every way, and scores each in and out of distribution."""
+    from gpjaxpot.potential.calibrate import calibrate_known
+
+    held, known = fitted["held"], fitted["known"]
+    ways: dict[str, Any] = {"raw": None, "left out": fitted["calibration"]}
     cost = {}
     for method in STRATEGIES[1:]:
         start = time.perf_counter()
@@ -130,13 +145,15 @@ def calibrated(folder: Path, structures: int, tested: int, seconds: float) -> di
         start = time.perf_counter()
         for k in known["test"]:
             _environments(ways[method], k)
-        cost[method]["share_of_evaluation"] = (time.perf_counter() - start) / evaluated * (
-            sum(map(len, known.values())) / len(known["test"])
+        cost[method]["share_of_evaluation"] = (
+            (time.perf_counter() - start)
+            / fitted["evaluate_seconds"]
+            * (sum(map(len, known.values())) / len(known["test"]))
         )
     result: dict[str, Any] = {
-        "n_train": len(training), "n_calibration": len(held), "n_test": {n: len(k) for n, k in known.items()},
-        "n_inducing": potential.summary()["n_inducing"], "fit_seconds": fitted, "cost": cost,
-        "left_out": potential.summary()["calibration"], "ways": {},
+        "n_train": fitted["n_train"], "n_calibration": len(held), "n_test": {n: len(k) for n, k in known.items()},
+        "n_inducing": fitted["n_inducing"], "fit_seconds": fitted["fit_seconds"], "cost": cost,
+        "left_out": None if fitted["calibration"] is None else fitted["calibration"].record, "ways": {},
     }  # fmt: skip
     for way, calibration in ways.items():
         if way != "raw" and calibration is None:
@@ -208,6 +225,7 @@ def main() -> int:
     options.add_argument("--structures", type=int, default=300, help="to fit and calibrate on, at most")
     options.add_argument("--test-structures", type=int, default=100, help="of each test file at most")
     options.add_argument("--seconds", type=float, default=300.0, help="that a fit may take")
+    options.add_argument("--again", action="store_true", help="score what an earlier run predicted")
     options.add_argument("--name", default="calibration", help="of the file under results/")
     given = options.parse_args()
     import jax
@@ -216,7 +234,15 @@ def main() -> int:
     rows, shifted, result, written = [], [], {}, None
     for name, folder in data_sets(given.data, given.sets):
         jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
-        result[name] = calibrated(folder, given.structures, given.test_structures, given.seconds)
+        kept = BUILD / "calibration" / f"{name}.pickle"
+        if not given.again:
+            made = predicted(folder, given.structures, given.test_structures, given.seconds)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(pickle.dumps(made))
+        elif not kept.exists():
+            print(f"{name}: nothing was kept of an earlier run")
+            continue
+        result[name] = calibrated(pickle.loads(kept.read_bytes()))
         print(f"{name}: fitted in {result[name]['fit_seconds']:.0f} s", flush=True)
         rows += rows_of(name, result[name])
         shifted += shifted_rows(name, result[name])

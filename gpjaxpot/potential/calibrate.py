@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.potential.calibration import ENERGY, FORCES, METHODS, STRESS, VECTORS, Calibration
+from gpjaxpot.potential.calibration import ENERGY, FORCES, METHODS, STRESS, VECTORS, Calibration, mean_vector
 from gpjaxpot.potential.compared import Known, compare
 from gpjaxpot.potential.force_scores import ForceScores
 from gpjaxpot.potential.force_strategy import TO_TRAIN, Strategy, choose_strategy, unseen_factors
@@ -16,6 +16,7 @@ from gpjaxpot.potential.potential import Potential
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.uncertainty.conformal import check_level, group_weights
 from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
+from gpjaxpot.uncertainty.remoteness import Remoteness
 
 Callback = Callable[[str, int, int], None]
 # Structures that it takes to scale by one number, and to take order statistics where nobody has asked for them.
@@ -117,7 +118,10 @@ def calibrate_known(
         },
         "sha256": _fingerprint(bound),
     }
-    return Calibration(quantiles, found.species, found.reduction, found.factor, found.novelty, record)
+    remoteness = None
+    if found.novelty is not None and len(bound) >= TO_RANK:
+        remoteness = Remoteness.fit(np.stack([mean_vector(k.vectors, k.numbers, found.species) for k in bound]))
+    return Calibration(quantiles, found.species, found.reduction, found.factor, found.novelty, record, remoteness)
 
 
 def check_wanted(method: str, level: float, count: int) -> None:

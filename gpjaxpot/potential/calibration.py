@@ -21,6 +21,7 @@ from gpjaxpot.uncertainty.calibrator import AbstractCalibrator
 from gpjaxpot.uncertainty.novelty import Novelty
 from gpjaxpot.uncertainty.quantile_function import QuantileFunction
 from gpjaxpot.uncertainty.reduction import Reduction
+from gpjaxpot.uncertainty.remoteness import Remoteness
 
 METHODS = ("scale", "conformal", "class", "flexible")
 # The novelty of an atom of a species that was not calibrated on is at least this.
@@ -52,17 +53,19 @@ class Calibration(eqx.Module):
     novelty: Novelty | None
     record: dict[str, Any] = eqx.field(static=True)
     """Plain JSON: method, level, counts, source, fingerprint."""
+    remoteness: Remoteness | None = None
 
     def environments(
         self, vectors: Float[AnyArray, "atoms size"], numbers: AnyArray, spread: Float[AnyArray, " atoms"]
     ) -> tuple[Float[np.ndarray, " atoms"], Float[np.ndarray, " atoms"] | None]:
         """Factor of each atom's raw force spread, and how new its environment is; None where that is not known.
 
-        Above 1 an environment is outside of what was calibrated on; an atom of a species that was not there is at least
-        at `UNSEEN`, and its spread is not made smaller.
+        Above 1 an environment is outside of what was calibrated on.  An atom of a species that was not there is at
+        least at `UNSEEN`, and its spread is not made smaller; the atoms of a structure that as a whole is more remote
+        from the known ones than these from each other are as new as it is.
 
         Args:
-            vectors: of the environments, of all terms of the kernel.
+            vectors: of the environments of all atoms of a structure, of all terms of the kernel.
             numbers: atomic numbers.
             spread: `root_spread` of the force on each atom, raw, noise included.
         """
@@ -73,9 +76,15 @@ class Calibration(eqx.Module):
         factors = np.ones(len(vectors))
         if self.factor is not None:
             factors = self.factor(factor_features(reduced, self.species, numbers, spread))
-        novelty = None if self.novelty is None else self.novelty(reduced)
         factors = np.where(seen, factors, np.maximum(factors, 1.0))
-        return factors, None if novelty is None else np.where(seen, novelty, np.maximum(novelty, UNSEEN))
+        if self.novelty is None:
+            return factors, None
+        novelty = self.novelty(reduced)
+        novelty = np.where(seen, novelty, np.maximum(novelty, UNSEEN))
+        if self.remoteness is not None:
+            remote = float(self.remoteness(mean_vector(vectors, numbers, self.species)[None])[0])
+            novelty = np.maximum(novelty, remote if remote > 1.0 else 0.0)
+        return factors, novelty
 
 
 def marked(vectors: AnyArray, numbers: AnyArray, species: Sequence[int]) -> Float[np.ndarray, "atoms marked"]:
@@ -83,6 +92,12 @@ def marked(vectors: AnyArray, numbers: AnyArray, species: Sequence[int]) -> Floa
     if len(species) < 2:
         return np.asarray(vectors)
     return np.concatenate([np.asarray(vectors), _marks(numbers, species)], axis=1)
+
+
+def mean_vector(vectors: AnyArray, numbers: AnyArray, species: Sequence[int]) -> Float[np.ndarray, " size"]:
+    """Mean over the atoms of a structure of their vectors, those of each species in a place of their own."""
+    own, marks = np.asarray(vectors), _marks(numbers, species)
+    return (marks.T @ own).reshape(-1) / max(1, len(own))
 
 
 def factor_features(

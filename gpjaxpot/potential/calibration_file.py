@@ -14,13 +14,14 @@ from gpjaxpot.uncertainty.novelty import Novelty
 from gpjaxpot.uncertainty.quantile_function import QuantileFunction
 from gpjaxpot.uncertainty.reduction import Reduction
 from gpjaxpot.uncertainty.regular import Regular
+from gpjaxpot.uncertainty.remoteness import Remoteness
 
 # The only types that a file can ask for: nothing else is ever made from what it says.
 _TYPES = {
     kind.__name__: kind
     for kind in (
         ByClass, Calibration, Conformalised, EnvironmentFactor, Flexible, GaussianClasses, Novelty, QuantileFunction,
-        QuantileNetwork, Reduction, Regular,
+        QuantileNetwork, Reduction, Regular, Remoteness,
     )
 }  # fmt: skip
 _ARRAY, _TYPE, _LIST, _NAMED = "array", "type", "list", "named"

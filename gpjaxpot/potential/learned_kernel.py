@@ -15,6 +15,7 @@ from gpjaxpot.potential.training import collect
 from gpjaxpot.structures.batch import neighbourhood
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import fit_reference
+from gpjaxpot.structures.splits import spread_order
 
 Callback = Callable[[str, int, int], None]
 # Evaluations of the evidence with its gradient.
@@ -68,7 +69,7 @@ def search(
     The signal variance and the noise of forces are found beside them.
     """
     reach = max(kernel.reach, *(r.high for name, r in ranges.items() if name.endswith("cutoff")), 0.0)
-    some = _some(frames, seed)
+    some = _some(frames)
     data = collect(some, fit_reference(frames), Noise(None, None, None), (True, True, False))
     found = [neighbourhood(f.structure, kernel.species, reach) for f in some]
     neighbours = sum(len(f.pairs.centres) for f in found) / max(1, sum(len(f.structure) for f in found))
@@ -94,14 +95,15 @@ def search(
     return {name: values[name] for name in ranges}, int(np.sum(factor > 0)) // 3
 
 
-def _some(frames: Sequence[Frame], seed: int) -> list[Frame]:
-    """Structures enough to draw the sample from; of large sets neighbours of all would take long."""
-    order = np.random.default_rng(seed).permutation(len(frames))
+def _some(frames: Sequence[Frame]) -> list[Frame]:
+    """Structures enough to take the sample from, the first ones spread evenly over all: a draw may miss a kind."""
+    bound = [f for f in frames if not f.isolated]
     chosen, atoms = [], 0
-    for i in order:
-        if not frames[i].isolated and atoms < 4 * ATOMS[1]:
-            chosen.append(frames[i])
-            atoms += len(frames[i].structure)
+    for i in spread_order(len(bound)):
+        if atoms >= 4 * ATOMS[1]:  # of large sets neighbours of all would take long
+            break
+        chosen.append(bound[i])
+        atoms += len(bound[i].structure)
     return chosen
 
 

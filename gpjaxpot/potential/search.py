@@ -107,17 +107,16 @@ def draw(
     atoms: int,
     seed: int,
 ) -> Sample:
-    """Draw structures of about `atoms` atoms, half of whose environments are inducing.
+    """Take structures of about `atoms` atoms, the first that fit; half of their environments, drawn, are inducing.
 
     Neighbours must reach as far as any cutoff that is tried.
     """
     n_species = len(kernel.species)
-    order = np.random.default_rng(seed).permutation(len(found))
     chosen, total = [], 0
-    for i in order:
-        n = len(found[i].structure)
+    for i, item in enumerate(found):
+        n = len(item.structure)
         if len(data[i]) and n > 1 and (total + n <= atoms or not chosen):
-            chosen.append(int(i))
+            chosen.append(i)
             total += n
     places = atom_bucket(max(BATCH_ATOMS, *(len(found[i].structure) for i in chosen)))
     groups = _groups([len(found[i].structure) for i in chosen], places)

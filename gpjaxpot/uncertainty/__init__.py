@@ -19,6 +19,7 @@ from gpjaxpot.uncertainty.novelty import Novelty
 from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
 from gpjaxpot.uncertainty.reduction import Reduction
 from gpjaxpot.uncertainty.regular import Regular
+from gpjaxpot.uncertainty.remoteness import Remoteness
 from gpjaxpot.uncertainty.retrieval import retrieval_curve, retrieval_score
 from gpjaxpot.uncertainty.scores import (
     LEVELS,
@@ -58,6 +59,7 @@ __all__ = [
     "QuantileNetwork",
     "Reduction",
     "Regular",
+    "Remoteness",
     "auroc_top5",
     "binned_rmse",
     "conformal_quantile",

@@ -1,6 +1,7 @@
 """Calibrations of a potential: what they are found on, what they change and what not, and their way to a file."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -274,6 +275,17 @@ def test_atoms_of_another_species_are_new_and_not_more_certain():
     assert np.all(factors[k.numbers == 14] < 1)
     assert np.all(factors[k.numbers == 8] >= 1)
     assert np.all(novelty[k.numbers == 8] >= 2)
+
+
+def test_a_structure_of_another_composition_is_new_though_each_of_its_environments_is_usual():
+    known = made_up(40, species=(14, 8))
+    made = calibrate_known(known, "conformal")
+    k = known[7]
+    spread, only = root_spread(k.compared.forces_std), np.flatnonzero(k.numbers == 14)
+    part = k.vectors[only], k.numbers[only], spread[only]
+    assert np.max(made.environments(k.vectors, k.numbers, spread)[1]) < 1
+    assert np.all(made.environments(*part)[1] > 1)
+    assert np.max(replace(made, remoteness=None).environments(*part)[1]) < 1
 
 
 def test_a_fit_is_not_lost_where_a_calibration_cannot_be(monkeypatch, frames):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.structures.splits import block_split, group_split, random_split
+from gpjaxpot.structures.splits import block_split, group_split, random_split, spread_order
 
 
 def disjoint(parts, n):
@@ -84,3 +84,18 @@ def test_groups_are_not_cut():
 def test_impossible_splits(wrong):
     with pytest.raises(InputError):
         wrong()
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 64, 100, 214])
+def test_every_beginning_of_a_spread_order_lies_evenly(n):
+    order = spread_order(n)
+    assert sorted(order.tolist()) == list(range(n))
+    for count in range(1, n + 1):
+        # Of the first `count` so many lie before any place as its share says, but for one for each binary digit.
+        below = np.cumsum(np.bincount(order[:count], minlength=n))
+        share = count * np.arange(1, n + 1) / n
+        assert np.max(np.abs(below - share)) <= 1 + np.log2(n)
+
+
+def test_a_spread_order_of_nothing_is_empty():
+    assert len(spread_order(0)) == 0

@@ -9,6 +9,7 @@ from gpjaxpot.uncertainty import scores
 from gpjaxpot.uncertainty.bootstrap import share_interval
 from gpjaxpot.uncertainty.novelty import Novelty
 from gpjaxpot.uncertainty.reduction import Reduction
+from gpjaxpot.uncertainty.remoteness import Remoteness
 from gpjaxpot.uncertainty.retrieval import retrieval_curve, retrieval_score
 
 
@@ -49,6 +50,37 @@ def test_what_is_new_has_a_score_above_one():
     assert np.median(made(known)) < 0.1
     assert np.all(made(np.array([[4.0, 4.0, 4.0], [-9.0, 0.0, 0.0]])) > 1.0)
     assert np.mean(made(generator.normal(size=(400, 3))) > 1.0) < 0.02
+
+
+def test_the_most_remote_known_point_has_a_score_of_one():
+    known = np.array([0.0, 1.0, 2.0, 3.0, 7.0])[:, None]
+    made = Remoteness.fit(known)
+    assert made.farthest == 4.0
+    assert_allclose(made(np.array([[3.5], [9.0], [-8.0]])), [0.125, 0.5, 2.0])
+    assert np.all(made(known) == 0.0)
+
+
+def test_neighbours_in_time_do_not_make_a_trajectory_look_denser_than_it_is():
+    steps = np.random.default_rng(4).normal(size=(300, 6))
+    slow = np.zeros_like(steps)
+    for i in range(1, 300):  # an Ornstein-Uhlenbeck process of unit variance
+        slow[i] = 0.95 * slow[i - 1] + np.sqrt(1 - 0.95**2) * steps[i]
+    apart = Remoteness.fit(slow[:200])
+    assert np.max(apart(slow[220:])) < 1.2
+    together = Remoteness.fit(np.random.default_rng(0).permutation(slow[:200]))
+    assert np.max(together(slow[220:])) > 1.2 * np.max(apart(slow[220:]))
+
+
+def test_of_many_points_some_are_kept_and_alike_ones_are_not_new():
+    many = np.random.default_rng(5).normal(size=(1000, 2))
+    made = Remoteness.fit(many)
+    assert len(made.points) == 256
+    assert np.mean(made(np.random.default_rng(6).normal(size=(1000, 2))) > 1.0) < 0.01
+    same = Remoteness.fit(np.ones((20, 3)))
+    assert np.all(same(np.ones((1, 3)) * (1 + 1e-6)) < 1.0)
+    assert np.all(same(np.ones((1, 3)) * 1.01) > 1.0)
+    with pytest.raises(InputError, match="three finite points"):
+        Remoteness.fit(np.ones((2, 3)))
 
 
 def test_components_are_of_unit_variance_and_the_rest_is_told_beside():
