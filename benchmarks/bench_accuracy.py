@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inputs import data_sets, parser
-from benchmarks.machine import write_result
+from benchmarks.inputs import parser
+from benchmarks.sets import for_each_set
 from benchmarks.table import table
 
 SETS = (
@@ -106,25 +106,14 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=900.0, help="that a fit may take")
     options.add_argument("--name", default="accuracy", help="of the file under results/")
     given = options.parse_args()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    rows, result, written = [], {}, None
-    for name, folder in data_sets(given.data, given.sets):
-        jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
-        print(f"{name}: fitting", flush=True)
-        result[name] = train_and_test(folder, given.structures, given.test_structures, given.seconds)
-        rows.append(row(name, result[name]))
-        print(f"{name}: fitted in {result[name]['fit_seconds']:.0f} s", flush=True)
-        # After each set: hours of fits are not lost with the last one.
-        written = write_result(given.name, {"limits": vars(given), "sets": result})
-    if not rows:
-        return 0
+    result = for_each_set(
+        given, lambda _, folder: train_and_test(folder, given.structures, given.test_structures, given.seconds)
+    )
     headings = ["set", "structures", "inducing", "E MAE meV/atom", "RMSE", "F MAE eV/Å", "RMSE",
                 "stress MAE GPa", "E z var", "F z var", "E in 90 %", "F in 90 %",
                 "fit s"]  # fmt: skip
-    print(table(headings, rows))
-    print(f"wrote {written}")
+    if result:
+        print(table(headings, [row(name, found) for name, found in result.items()]))
     return 0
 
 

@@ -10,6 +10,7 @@ file is looked at to report alone.  "left out" is what `fit` does by itself, on 
 calibrated on the structures kept out.
 """
 
+import argparse
 import pickle
 import sys
 import time
@@ -20,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bench_accuracy import subset
-from benchmarks.inputs import BUILD, data_sets, parser
-from benchmarks.machine import write_result
+from benchmarks.inputs import BUILD, parser
+from benchmarks.sets import for_each_set
 from benchmarks.table import table
 
 # Files of other distributions, with what they are.
@@ -218,6 +219,18 @@ def shifted_rows(name: str, result: dict[str, Any]) -> list[list[object]]:
     return rows
 
 
+def one_set(name: str, folder: Path, given: argparse.Namespace) -> dict[str, Any] | None:
+    """Fits and scores a set, or scores what an earlier run predicted; None where there is nothing of that."""
+    kept = BUILD / "calibration" / f"{name}.pickle"
+    if not given.again:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(pickle.dumps(predicted(folder, given.structures, given.test_structures, given.seconds)))
+    elif not kept.exists():
+        print(f"{name}: nothing was kept of an earlier run")
+        return None
+    return calibrated(pickle.loads(kept.read_bytes()))
+
+
 def main() -> int:
     """The command line of this module."""
     options = parser(__doc__)
@@ -228,33 +241,16 @@ def main() -> int:
     options.add_argument("--again", action="store_true", help="score what an earlier run predicted")
     options.add_argument("--name", default="calibration", help="of the file under results/")
     given = options.parse_args()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    rows, shifted, result, written = [], [], {}, None
-    for name, folder in data_sets(given.data, given.sets):
-        jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
-        kept = BUILD / "calibration" / f"{name}.pickle"
-        if not given.again:
-            made = predicted(folder, given.structures, given.test_structures, given.seconds)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.write_bytes(pickle.dumps(made))
-        elif not kept.exists():
-            print(f"{name}: nothing was kept of an earlier run")
-            continue
-        result[name] = calibrated(pickle.loads(kept.read_bytes()))
-        print(f"{name}: fitted in {result[name]['fit_seconds']:.0f} s", flush=True)
-        rows += rows_of(name, result[name])
-        shifted += shifted_rows(name, result[name])
-        written = write_result(given.name, {"limits": vars(given), "sets": result})
-    if not rows:
+    result = for_each_set(given, lambda name, folder: one_set(name, folder, given))
+    if not result:
         return 0
+    rows = [line for name, found in result.items() for line in rows_of(name, found)]
+    shifted = [line for name, found in result.items() for line in shifted_rows(name, found)]
     print(table(["set", "calibration", "cells that hold", "F in 90 %", "vectors", "E", "top decile", "ECE", "NLL",
                  "CRPS eV/Å", "Spearman", "oracle", "width eV/Å"], rows))  # fmt: skip
     print("Width: mean radius of the sphere with the volume of the ellipsoid, where nine in ten errors lie inside.")
     if shifted:
         print(table(["set", "shift", "F in 90 %", "vectors", "E", "σ ratio", "AUROC", "novel %"], shifted))
-    print(f"wrote {written}")
     return 0
 
 

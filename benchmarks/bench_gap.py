@@ -6,6 +6,7 @@ gap_fit keeps the derivatives of all vectors in memory, some 100 MB for a struct
 sets, drawn at random, and we the same part.
 """
 
+import argparse
 import shutil
 import sys
 from pathlib import Path
@@ -15,10 +16,10 @@ import ase.io
 import numpy as np
 
 from benchmarks.bench_accuracy import train_and_test
-from benchmarks.inputs import BUILD, data_sets, parser
-from benchmarks.machine import write_result
+from benchmarks.inputs import BUILD, parser
 from benchmarks.peers.gap_fit import run_gap_fit
 from benchmarks.peers.quippy_process import one_shot
+from benchmarks.sets import for_each_set
 from benchmarks.table import table
 
 # Structures of each set that gap_fit fits in some 6 GB.
@@ -75,6 +76,25 @@ def gap_errors(folder: Path, core: int) -> dict[str, Any]:
     return record | one_shot((folder / "model" / "gap.xml").resolve(), "--evaluate", str(folder / "test.xyz"))
 
 
+def compared(name: str, whole: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Both programs on the same part of a set."""
+    count = given.structures or COUNTS.get(name, 50)
+    folder = part_of(whole, count, given.test_structures)
+    ours = train_and_test(folder, count, given.test_structures, given.seconds)
+    print(f"{name}: ours in {ours['fit_seconds']:.0f} s", flush=True)
+    return {"gpjaxpot": ours, "gap_fit": gap_errors(folder, given.core)}
+
+
+def rows(name: str, found: dict[str, Any]) -> list[list[object]]:
+    """Lines of the table: ours, theirs, and ratios."""
+    ours, peer = found["gpjaxpot"], found["gap_fit"]
+    return [
+        [name, ours["n_train"], "gpjaxpot", *(ours[k] for k in LABELS), ours["fit_seconds"]],
+        ["", "", "gap_fit", *(peer[k] for k in LABELS), peer["seconds"]],
+        ["", "", "ratio", *(ours[k] / peer[k] for k in LABELS), None],
+    ]
+
+
 def main() -> int:
     """The command line of this module."""
     options = parser(__doc__)
@@ -84,27 +104,10 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=900.0, help="that our fit may take")
     options.add_argument("--name", default="gap", help="of the file under results/")
     given = options.parse_args()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    rows, result, written = [], {}, None
-    for name, whole in data_sets(given.data, given.sets):
-        jax.clear_caches()  # the programs of all sets together run into the limit of memory maps
-        count = given.structures or COUNTS.get(name, 50)
-        folder = part_of(whole, count, given.test_structures)
-        ours = train_and_test(folder, count, given.test_structures, given.seconds)
-        print(f"{name}: ours in {ours['fit_seconds']:.0f} s", flush=True)
-        peer = gap_errors(folder, given.core)
-        print(f"{name}: gap_fit in {peer['seconds']:.0f} s", flush=True)
-        result[name] = {"gpjaxpot": ours, "gap_fit": peer}
-        rows += [[name, ours["n_train"], "gpjaxpot", *(ours[k] for k in LABELS), ours["fit_seconds"]],
-                 ["", "", "gap_fit", *(peer[k] for k in LABELS), peer["seconds"]],
-                 ["", "", "ratio", *(ours[k] / peer[k] for k in LABELS), None]]  # fmt: skip
-        written = write_result(given.name, {"limits": vars(given), "sets": result})
-    if not rows:
-        return 0
-    print(table(["set", "structures", "program", *LABELS.values(), "fit s"], rows))
-    print(f"wrote {written}")
+    result = for_each_set(given, lambda name, folder: compared(name, folder, given))
+    if result:
+        lines = [line for name, found in result.items() for line in rows(name, found)]
+        print(table(["set", "structures", "program", *LABELS.values(), "fit s"], lines))
     return 0
 
 
