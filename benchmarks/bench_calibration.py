@@ -21,17 +21,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.bench_accuracy import subset
-from benchmarks.inputs import BUILD, parser
+from benchmarks.inputs import BUILD, SHIFTED, parser
 from benchmarks.sets import for_each_set
 from benchmarks.table import table
 
-# Files of other distributions, with what they are.
-SHIFTED = {
-    "acac": {"600 K": "test_600K.xyz"},
-    "3BPA": {"600 K": "test_600K_sub.xyz", "1200 K": "test_1200K_sub.xyz"},
-    "LiPS": {"new compositions": "test_ood_composition.xyz"},
-    "Pt111_CO": {"3 adatoms": "test_ood_3adatom.xyz"},
-}
 SETS = ("LiPS", "TiO2", "water", "3BPA", "Pt111_CO", "Si_mlearn", "Li_mlearn", "Cu_mlearn", "acac")
 STRATEGIES = ("left out", "conformal", "class", "flexible")
 LEVELS = (0.5, 0.68, 0.9, 0.95)

@@ -15,6 +15,13 @@ DEFAULT_DATA = os.environ.get("GPJAXPOT_DATA", "../shared/data")
 CONFIG = Path(__file__).parent / "configs" / "si_mlearn_gap.toml"
 # Models that one benchmark makes and others use.
 BUILD = ROOT / "build" / "benchmarks"
+# Files of other distributions, with what they are.
+SHIFTED = {
+    "acac": {"600 K": "test_600K.xyz"},
+    "3BPA": {"600 K": "test_600K_sub.xyz", "1200 K": "test_1200K_sub.xyz"},
+    "LiPS": {"new compositions": "test_ood_composition.xyz"},
+    "Pt111_CO": {"3 adatoms": "test_ood_3adatom.xyz"},
+}
 # Lattice constant (Å) of silicon in the data.
 SILICON = 5.469
 
