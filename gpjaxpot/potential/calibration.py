@@ -95,9 +95,9 @@ def marked(vectors: AnyArray, numbers: AnyArray, species: Sequence[int]) -> Floa
 
 
 def mean_vector(vectors: AnyArray, numbers: AnyArray, species: Sequence[int]) -> Float[np.ndarray, " size"]:
-    """Mean over the atoms of a structure of their vectors, those of each species in a place of their own."""
+    """Mean over the atoms of a structure of their vectors, those of each species apart, and the species' shares."""
     own, marks = np.asarray(vectors), _marks(numbers, species)
-    return (marks.T @ own).reshape(-1) / max(1, len(own))
+    return np.concatenate([(marks.T @ own).reshape(-1), marks.sum(axis=0)]) / max(1, len(own))
 
 
 def factor_features(
