@@ -13,7 +13,7 @@ from gpjaxpot.potential.calibration import VECTORS, Calibration
 from gpjaxpot.potential.compared import Compared, compare
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.uncertainty import scores, vector_scores
-from gpjaxpot.uncertainty.distribution_scores import distribution_scores
+from gpjaxpot.uncertainty.distribution_scores import distribution_scores, or_none
 from gpjaxpot.uncertainty.quantile_function import QuantileFunction
 from gpjaxpot.units import EV_PER_A3_TO_GPA, EV_TO_MEV
 
@@ -207,9 +207,9 @@ def _force_vector_scores(
         std = std * _factors(pairs)[:, None]
     size = np.linalg.norm(std, axis=1)
     return {
-        "spearman": _or_none(scores.spearman(size, length)),
-        "spearman_oracle": _or_none(scores.oracle_spearman(std)),
-        "auroc_top5": _or_none(scores.auroc_top5(size, length)),
+        "spearman": or_none(scores.spearman(size, length)),
+        "spearman_oracle": or_none(scores.oracle_spearman(std)),
+        "auroc_top5": or_none(scores.auroc_top5(size, length)),
         "mahalanobis_coverage": _ellipsoid_coverage(compared, quantiles),
     }
 
@@ -234,10 +234,6 @@ def _ellipsoid_coverage(
         f"{p:g}": float(np.mean(lengths <= own.width(p))) if own.supports(p) else None for p in scores.LEVELS
     }
 
-
-def _or_none(score: float) -> float | None:
-    """Return None for an undefined score: JSON has no NaN."""
-    return None if np.isnan(score) else score
 
 
 def _seconds_per_atom(potential: Predicts, frames: Sequence[Frame]) -> float:

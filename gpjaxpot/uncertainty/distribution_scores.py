@@ -48,8 +48,8 @@ def distribution_scores(
         "ece": scores.ece_from_pit(pit),
         "miscalibration_area": scores.miscalibration_area_from_pit(pit),
         "z_variance": float(np.mean((z / unit) ** 2)) if unit > 0 else None,
-        "spearman": _or_none(scores.spearman(std, error)),
-        "auroc_top5": _or_none(scores.auroc_top5(std, error)),
+        "spearman": or_none(scores.spearman(std, error)),
+        "auroc_top5": or_none(scores.auroc_top5(std, error)),
         "sharpness": unit * scores.sharpness(std) if unit > 0 else None,
         "coverage": {f"{p:g}": _share(z, used, p) for p in levels},
         "coverage_top_decile": _share(z[largest], used, _TOP_LEVEL),
@@ -60,6 +60,6 @@ def _share(z: Points, quantiles: QuantileFunction, level: float) -> float | None
     return float(np.mean(np.abs(z) <= quantiles.width(level))) if quantiles.supports(level) else None
 
 
-def _or_none(score: float) -> float | None:
+def or_none(score: float) -> float | None:
     """None for an undefined score: JSON has no NaN."""
     return None if np.isnan(score) else score
