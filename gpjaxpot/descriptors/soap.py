@@ -11,6 +11,7 @@ Ceriotti, Phys. Chem. Chem. Phys. 18, 13754 (2016), eq. 10.
 """
 
 from math import log, pi, sqrt
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -91,18 +92,25 @@ class SOAP(eqx.Module):
 
     def with_species(self, species: tuple[int, ...]) -> "SOAP":
         """Return the same settings for the atomic numbers `species`, without a projection."""
-        scale = None if self.radial_scale is None else float(self.radial_scale)
-        return SOAP(
-            float(self.cutoff),
-            self.n_max,
-            self.l_max,
-            float(self.sigma),
-            species=species,
-            cutoff_width=float(self.cutoff_width),
-            radial_scale=scale,
-            radial_exponent=float(self.radial_exponent),
-            dscribe=self.dscribe,
-        )
+        return self._changed(species=species)
+
+    def with_basis(self, n_max: int, l_max: int) -> "SOAP":
+        """Return the same settings with a basis of another size, without a projection."""
+        return self._changed(n_max=n_max, l_max=l_max)
+
+    def _changed(self, **changes: Any) -> "SOAP":
+        settings: dict[str, Any] = {
+            "cutoff": float(self.cutoff),
+            "n_max": self.n_max,
+            "l_max": self.l_max,
+            "sigma": float(self.sigma),
+            "species": self.species,
+            "cutoff_width": float(self.cutoff_width),
+            "radial_scale": None if self.radial_scale is None else float(self.radial_scale),
+            "radial_exponent": float(self.radial_exponent),
+            "dscribe": self.dscribe,
+        }
+        return SOAP(**(settings | changes))
 
     @property
     def channels(self) -> int:

@@ -14,6 +14,7 @@ Influence in Regression* (1982), for weight space.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -128,6 +129,14 @@ def accuracy(left_out: LeftOut, kinds: int) -> Float[Array, ""]:
         mean = jnp.sum(jnp.where(own, size, 0.0)) / jnp.maximum(count, 1)
         total = total - jnp.where(count > 0, WEIGHTS[k] * jnp.log(jnp.maximum(mean, 1e-30)), 0.0)
     return total
+
+
+def error_fall(new: LeftOut, old: LeftOut, kinds: int) -> float:
+    """By what share the errors of `new` are smaller than those of `old`, as a logarithm.
+
+    In the units of the old ones, which another noise or kernel does not scale.
+    """
+    return float(accuracy(replace(new, unit=old.unit), kinds) - accuracy(old, kinds)) / sum(WEIGHTS)
 
 
 def calibrate(left_out: LeftOut, kinds: int) -> tuple[float, dict[int, float]]:

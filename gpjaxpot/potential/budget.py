@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
@@ -86,7 +87,9 @@ def estimate(frames: Sequence[Frame], settings: Settings | None = None) -> Estim
     settings = Settings() if settings is None else settings
     kernel, _, ranges = choose_kernel(frames, settings)
     use = (settings.train.energies, settings.train.forces, settings.train.stress)
-    before = SECONDS if ranges and searches(frames, settings) else 0.0
+    before = 0.0
+    if searches(frames, settings):
+        before = SECONDS * bool(ranges) + kernel_form.SECONDS * any(kernel_form.open_questions(settings))
     return plan(frames, kernel, settings.model, count_labels(frames, use), before)
 
 

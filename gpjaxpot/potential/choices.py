@@ -22,6 +22,8 @@ from gpjaxpot.structures.labels import Frame
 HYDROGEN = 1
 # n_max and l_max of the two usual bases.
 FINE, COARSE = (8, 6), (6, 5)
+# ζ of the kernel of dot products.
+USUAL_POWER = 4.0
 # Molecules have the finer basis where all their pairs of atoms times the length of its vectors are fewer.
 FINE_MOLECULES = 4e8
 # Of each continuous setting of a descriptor: the usual value, the bounds of its search, the width of the prior on its
@@ -84,13 +86,15 @@ def choose_kernel(
     for i, given in enumerate(settings.descriptor):
         soap = _descriptor(given, frames, species, i, choices, ranges)
         terms.append(Term(soap, kernel_function(settings.kernel)))
+    if settings.kernel.type == "dot_power" and settings.kernel.zeta == "auto":
+        choices.append(Choice("kernel.zeta", USUAL_POWER, "usual: four-body correlations and beyond"))
     return EnergyKernel(tuple(terms)), choices, ranges
 
 
 def kernel_function(settings: KernelSettings) -> AbstractKernel:
     """Kernel on feature vectors that the settings name."""
     if settings.type == "dot_power":
-        return DotPower(settings.zeta)
+        return DotPower(USUAL_POWER if settings.zeta == "auto" else settings.zeta)
     if settings.type == "squared_exponential":
         return SquaredExponential(settings.length_scale)
     return Matern52(settings.length_scale)

@@ -12,19 +12,20 @@ from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import INDEPENDENT, OBSERVABLES, Noise, as_groups
 from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
+from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.calibrate import calibrate, calibrate_known, check_wanted
 from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
 from gpjaxpot.potential.growth import checkpoints
 from gpjaxpot.potential.hyper import check_free
-from gpjaxpot.potential.learned_kernel import learn_kernel
+from gpjaxpot.potential.learned_kernel import learn_kernel, searches, spread_sample
 from gpjaxpot.potential.left_out_structures import LeftOutStructures
 from gpjaxpot.potential.levels import VARIANCE, Levels
 from gpjaxpot.potential.potential import Potential, _need_float64
 from gpjaxpot.potential.record import make_record
 from gpjaxpot.potential.settings import NoiseSettings, Settings
-from gpjaxpot.potential.solve import solve_exact, solve_sparse
+from gpjaxpot.potential.solve import judge_kernel, solve_exact, solve_sparse
 from gpjaxpot.potential.task import Task
 from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
@@ -76,6 +77,8 @@ def fit(
     reference = fit_reference(frames, given=settings.energy_per_species or None)
     task = Task(frames, reference, settings, report)
     noise = initial_noise(settings.noise)
+    if not parts and searches(frames, settings):
+        kernel, choices = _form(task, kernel, choices, noise)
     data = task.data(noise)
     estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data))
     choices.append(Choice("model.method", estimate.method, estimate.reason))
@@ -237,8 +240,19 @@ def _kernel(
     made += [Term(t.descriptor.with_species(species), t.kernel) for t in terms]
     if not made:
         chosen, choices = learn_kernel(frames, settings, report)
+        choices = [c for c in choices if c.key != "kernel.zeta"]  # the kernel is given
         return EnergyKernel(tuple(Term(t.descriptor, shared) for t in chosen.terms)), choices
     return EnergyKernel(tuple(made)), []
+
+
+def _form(
+    task: Task, kernel: EnergyKernel, choices: list[Choice], noise: Noise
+) -> tuple[EnergyKernel, list[Choice]]:
+    """The kernel's power and the size of its bases, by a part of the data, where that has enough of everything."""
+    part = replace(task, frames=spread_sample(task.frames, kernel_form.ATOMS))
+    if len(part.frames) < kernel_form.STRUCTURES or set(training_species(part.frames)) < set(kernel.species):
+        return kernel, choices
+    return kernel_form.choose_form(kernel, choices, task.settings, lambda k: judge_kernel(part, k, noise).left)
 
 
 def _scale(kernel: EnergyKernel, variance: float) -> EnergyKernel:

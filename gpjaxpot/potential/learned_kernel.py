@@ -69,7 +69,7 @@ def search(
     The signal variance and the noise of forces are found beside them.
     """
     reach = max(kernel.reach, *(r.high for name, r in ranges.items() if name.endswith("cutoff")), 0.0)
-    some = _some(frames)
+    some = spread_sample(frames, 4 * ATOMS[1])  # of large sets neighbours of all would take long
     data = collect(some, fit_reference(frames), Noise(None, None, None), (True, True, False))
     found = [neighbourhood(f.structure, kernel.species, reach) for f in some]
     neighbours = sum(len(f.pairs.centres) for f in found) / max(1, sum(len(f.structure) for f in found))
@@ -95,15 +95,15 @@ def search(
     return {name: values[name] for name in ranges}, int(np.sum(factor > 0)) // 3
 
 
-def _some(frames: Sequence[Frame]) -> list[Frame]:
-    """Structures enough to take the sample from, the first ones spread evenly over all: a draw may miss a kind."""
+def spread_sample(frames: Sequence[Frame], atoms: int) -> list[Frame]:
+    """Structures with about so many atoms, spread evenly over all: a draw may miss a kind.  Isolated atoms are none."""
     bound = [f for f in frames if not f.isolated]
-    chosen, atoms = [], 0
+    chosen, total = [], 0
     for i in spread_order(len(bound)):
-        if atoms >= 4 * ATOMS[1]:  # of large sets neighbours of all would take long
+        if total >= atoms:
             break
         chosen.append(bound[i])
-        atoms += len(bound[i].structure)
+        total += len(bound[i].structure)
     return chosen
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpjaxpot.gp.left_out import PADDING, WEIGHTS, LeftOut, accuracy, calibrate, predicted_variance
+from gpjaxpot.gp.left_out import PADDING, LeftOut, calibrate, error_fall, predicted_variance
 from gpjaxpot.gp.noise import INDEPENDENT, OBSERVABLES, SHARED, Noise, as_groups
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Judged
@@ -95,7 +95,7 @@ def _exponent(
         return noise, base, Choice("noise.energy_exponent", INDEPENDENT, told)
     shared = replace(noise, energy_exponent=SHARED)
     tried = judge(shared, None)
-    worse = _gain(tried.left, base.left)
+    worse = error_fall(tried.left, base.left, len(OBSERVABLES))
     if worse < -WORTH:
         why = f"{told}, but with 1 errors left out grow by {100 * np.expm1(-worse):.1f} %"
         return noise, base, Choice("noise.energy_exponent", INDEPENDENT, why)
@@ -119,7 +119,7 @@ def _by_group(
         why = f"groups err alike, or too few of each are left out ({largest:.2f})"
         return noise, Choice("noise.by_group", False, why)
     tried = replace(noise, factors=as_groups(factors))
-    gain = _gain(judge(tried, base).left, base.left)
+    gain = error_fall(judge(tried, base).left, base.left, len(OBSERVABLES))
     change = f"errors of structures left out {'fall' if gain > 0 else 'grow'} by {100 * abs(np.expm1(-gain)):.1f} %"
     if gain < WORTH:
         return noise, Choice("noise.by_group", False, f"{change} with factors up to {largest:.1f}")
@@ -148,9 +148,3 @@ def _factors(groups: Sequence[str | None], left: LeftOut, free: Sequence[str]) -
             shrunk = ratio * PRIOR**2 / (PRIOR**2 + 0.5 / count)
             found.setdefault(group, {})[name] = float(np.clip(np.exp(shrunk), *BOUNDS))
     return found
-
-
-def _gain(new: LeftOut, old: LeftOut) -> float:
-    """By what share errors are smaller, as a logarithm; in the units of the old ones, which noise does not scale."""
-    kinds = len(OBSERVABLES)
-    return float(accuracy(replace(new, unit=old.unit), kinds) - accuracy(old, kinds)) / sum(WEIGHTS)

@@ -47,7 +47,7 @@ class KernelSettings(_Part):
     type: Literal["dot_power", "squared_exponential", "matern52"] = Field(
         "dot_power", description="dot_power, squared_exponential or matern52"
     )
-    zeta: float = Field(4.0, description="power of dot_power: 1, or any number of at least 2")
+    zeta: Auto | float = Field("auto", description="power of dot_power: 1, or any number of at least 2")
     length_scale: float = Field(1.0, gt=0, description="of the other two, in units of unit vectors")
     variance: Auto | Positive = Field(
         "auto", description="signal variance in eV² of a local energy; auto: by [train] objective"

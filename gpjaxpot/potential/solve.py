@@ -14,7 +14,7 @@ from gpjaxpot.potential.compared import Known
 from gpjaxpot.potential.compression import compress
 from gpjaxpot.potential.exact_fit import condition, dense_covariance, judge_exact
 from gpjaxpot.potential.growth import Grown, grow
-from gpjaxpot.potential.held_out import Judged, choose, priors
+from gpjaxpot.potential.held_out import Before, Judged, choose, priors
 from gpjaxpot.potential.hyper import Solved, exact_mixture, single, sparse_mixture
 from gpjaxpot.potential.left_out_structures import (
     LeftOutStructures,
@@ -65,6 +65,21 @@ def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
     assert isinstance(posterior, ExactPosterior)
     left_out = partial(exact_left_out_structures, kernel, task.structures, posterior, data, solved.levels.values)
     return Fitted(kernel, noise, solved, [*choices, *solved.choices], left_out)
+
+
+def judge_kernel(task: Task, kernel: EnergyKernel, noise: Noise) -> Judged:
+    """What a sparse model with this kernel and few inducing environments makes of structures left out."""
+    settings, report, data = task.settings, task.report, task.data(noise)
+    found = [neighbourhood(s, kernel.species, kernel.reach) for s in task.structures]
+    kernel, _ = _compressed(kernel, found, settings, None, report)
+    estimate = plan(task.frames, kernel, settings.model.model_copy(update={"features": "all"}), sum(map(len, data)))
+    training = StagedSet(kernel, found, float(estimate.spare_bytes))
+    chosen = choose(data, settings.train.seed)
+
+    def before() -> dict[int, Before]:
+        return priors(kernel, found, data, chosen, report)
+
+    return judge_sparse(training, data, settings, *task.start(noise, data), None, before, report, "kernel")
 
 
 def solve_sparse(

@@ -235,15 +235,16 @@ def judge_sparse(
     before: Judged | None,
     priors: Callable[[], dict[int, Before]],
     callback: Callback,
+    what: str = "noise",
 ) -> Judged:
     """Learn the levels in `free`, from those of the model `before`, with few inducing environments; leave structures
-    out.
+    out.  `what` this is done for is told with each stage.
     """  # fmt: skip
     asked = settings.model.n_inducing
     count = JUDGED_WITH if asked == "auto" else min(JUDGED_WITH, int(asked))
 
     def report(stage: str, done: int, total: int) -> None:
-        callback(f"noise: {stage}", done, total)
+        callback(f"{what}: {stage}", done, total)
 
     inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
     assembled = Assembled.make(training, data, inducing, settings.train.seed, report)

@@ -102,7 +102,7 @@ def test_estimate_gives_memory_and_time_of_the_settings(files):
 def test_template_is_a_config_of_defaults(files, tmp_path):
     result = run("template")
     assert result.exit_code == 0
-    assert tomllib.loads(result.stdout)["kernel"]["zeta"] == 4.0
+    assert tomllib.loads(result.stdout)["kernel"]["zeta"] == "auto"
     config = tmp_path / "all.toml"
     config.write_text(result.stdout)
     assert run("estimate", files.train, "--config", config).exit_code == 0

@@ -1,0 +1,117 @@
+"""The power and the basis of a kernel: taken where structures left out are predicted better, and else as usual."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+import gpjaxpot as gp
+from gpjaxpot.gp.left_out import LeftOut
+from gpjaxpot.potential import kernel_form, learned_kernel
+from gpjaxpot.potential.choices import COARSE, FINE, choose_kernel
+from gpjaxpot.potential.kernel_form import choose_form, with_basis, with_power
+from tests.potential.conftest import labelled, settings, soap
+
+
+def judge_by(sizes):
+    """A judge who says how large errors are; of a form that is not in `sizes`, 1."""
+    asked = []
+
+    def judge(kernel):
+        soap = kernel.terms[0].descriptor
+        form = (kernel.terms[0].kernel.zeta, soap.n_max, soap.l_max)
+        asked.append(form)
+        error = np.full((5, 7), sizes.get(form, 1.0))
+        kind = np.broadcast_to([0, 1, 1, 1, 1, 1, 1], error.shape)
+        return LeftOut(error, np.ones_like(error), np.ones_like(error), kind)
+
+    return judge, asked
+
+
+def chosen(sizes, *overrides):
+    given = gp.load_settings(None, overrides)
+    kernel, choices, _ = choose_kernel(labelled(3), given)
+    judge, asked = judge_by(sizes)
+    kernel, made = choose_form(kernel, choices, given, judge)
+    assert len(made) == len(choices)
+    return kernel, {c.key: c for c in made}, asked
+
+
+def form(kernel):
+    first = kernel.terms[0]
+    return first.kernel.zeta, first.descriptor.n_max, first.descriptor.l_max
+
+
+def test_what_is_usual_stays_where_others_are_hardly_better():
+    kernel, choices, asked = chosen({(6.0, *FINE): 0.985, (3.0, *FINE): 2.0, (4.0, *COARSE): 0.99})
+    assert form(kernel) == (4.0, *FINE)
+    assert asked == [(4.0, *FINE), (3.0, *FINE), (6.0, *FINE), (4.0, *COARSE)]
+    assert choices["kernel.zeta"].value == 4.0
+    assert "+1.2 % with 6" in choices["kernel.zeta"].reason
+    assert choices["descriptor.0.n_max"].reason.startswith("vectors are short enough")
+    assert "+0.8 % with n_max=6, l_max=5" in choices["descriptor.0.n_max"].reason
+
+
+def test_what_predicts_better_is_taken_one_thing_after_the_other():
+    kernel, choices, asked = chosen({(3.0, *FINE): 0.9, (6.0, *FINE): 0.95, (3.0, *COARSE): 0.8})
+    assert form(kernel) == (3.0, *COARSE)
+    assert asked[-1] == (3.0, *COARSE)
+    assert choices["kernel.zeta"].value == 3.0
+    assert (choices["descriptor.0.n_max"].value, choices["descriptor.0.l_max"].value) == COARSE
+
+
+def test_what_is_given_is_not_tried():
+    kernel, choices, asked = chosen({(4.0, *COARSE): 0.5}, "kernel.zeta=2")
+    assert form(kernel) == (2.0, *FINE)
+    assert "kernel.zeta" not in choices
+    assert {a[0] for a in asked} == {2.0}
+    kernel, _, asked = chosen({(3.0, 5, 6): 0.5}, "descriptor.n_max=5")
+    assert form(kernel) == (3.0, 5, 6)
+    assert {a[1:] for a in asked} == {(5, 6)}
+    assert chosen({}, "kernel.zeta=2", "descriptor.n_max=5")[2] == []
+    assert chosen({}, "kernel.type=matern52", "descriptor.l_max=3")[2] == []
+
+
+def test_another_form_keeps_everything_else():
+    kernel = gp.EnergyKernel((gp.Term(soap(radial_scale=2.0).with_species((14, 32)), gp.DotPower(4)),), jnp.eye(2))
+    other = with_basis(with_power(kernel, 3.0), 5, 4)
+    before, after = kernel.terms[0].descriptor, other.terms[0].descriptor
+    assert (after.n_max, after.l_max, other.terms[0].kernel.zeta) == (5, 4, 3.0)
+    assert after.species == before.species
+    for name in ("cutoff", "sigma", "cutoff_width", "radial_scale", "radial_exponent"):
+        assert float(getattr(after, name)) == float(getattr(before, name))
+    assert_allclose(other.similarity, np.eye(2))
+
+
+def test_a_fit_finds_the_power_that_its_labels_were_made_with(monkeypatch):
+    """Labels of a model of power 1, which the usual power predicts worse; and what was found repeats the fit."""
+    monkeypatch.setattr(learned_kernel, "LEAST_FORCES", 10)
+    monkeypatch.setattr(kernel_form, "POWERS", (1.0,))
+    linear = gp.fit(labelled(8), soap(), gp.DotPower(1), settings=settings("model.method=exact"))
+    frames = []
+    for frame in labelled(24, seed=5):
+        p = linear.predict(frame.structure)
+        frames.append(gp.Frame(frame.structure, gp.Labels(p.energy, p.forces, p.stress), source=frame.source))
+    fixed = [f"descriptor.{k}={getattr(soap(), k)}" for k in ("n_max", "l_max", "cutoff", "sigma")]
+    fixed += ["descriptor.radial_scale=none", "model.n_inducing=40", "model.method=sparse", "model.refine=false"]
+    wanted = gp.load_settings(None, fixed)
+    first = gp.fit(frames, settings=wanted)
+    choice = next(c for c in first.summary()["choices"] if c["key"] == "kernel.zeta")
+    assert choice["value"] == 1.0
+    assert "with 1" in choice["reason"]
+    resolved = gp.Settings.model_validate(first.summary()["settings"])
+    assert resolved.kernel.zeta == 1.0
+    again = gp.fit(frames, settings=resolved)
+    assert np.array_equal(np.asarray(first.centres.values), np.asarray(again.centres.values))
+    monkeypatch.setattr(kernel_form, "STRUCTURES", 25)
+    few = gp.fit(frames, settings=wanted)
+    assert few.summary()["settings"]["kernel"]["zeta"] == pytest.approx(4.0)
+
+
+def test_of_many_species_the_finer_basis_is_not_tried():
+    frames = labelled(3, species=(3, 14, 32))
+    kernel, choices, _ = choose_kernel(frames, gp.Settings())
+    judge, asked = judge_by({})
+    kernel, _ = choose_form(kernel, choices, gp.Settings(), judge)
+    assert form(kernel) == (4.0, *COARSE)
+    assert {a[1:] for a in asked} == {COARSE}
