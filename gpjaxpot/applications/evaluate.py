@@ -235,7 +235,6 @@ def _ellipsoid_coverage(
     }
 
 
-
 def _seconds_per_atom(potential: Predicts, frames: Sequence[Frame]) -> float:
     """Return the time of a plain prediction per atom, compilation left out."""
     places = np.linspace(0, len(frames) - 1, min(_TIMED_FRAMES, len(frames))).round().astype(int)

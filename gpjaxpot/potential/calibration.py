@@ -65,7 +65,8 @@ class Calibration(eqx.Module):
         from the known ones than these from each other are as new as it is.
 
         Args:
-            vectors: of the environments of all atoms of a structure, of all terms of the kernel.
+            vectors: of the environments of all atoms of a structure, of all terms of the kernel.  The factors alone
+                are right for any atoms.
             numbers: atomic numbers.
             spread: `root_spread` of the force on each atom, raw, noise included.
         """
