@@ -1,6 +1,6 @@
 """The figures of a report, each with a title and a sentence that says how to read it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,13 @@ import numpy as np
 
 from gpjaxpot import plots
 from gpjaxpot.applications.figures import OBSERVABLES, parity_figures, quantile_function, reference_forces, scored
-from gpjaxpot.applications.report_record import LARGE, force_sizes, retrieval_curves
+from gpjaxpot.applications.report_record import (
+    LARGE,
+    Curve,
+    force_sizes,
+    retrieval_curves,
+    structure_retrieval_curves,
+)
 from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.compared import Compared
 from gpjaxpot.structures.labels import Frame
@@ -64,6 +70,11 @@ _TEXTS = {
         "Finding the largest force errors",
         f"Looking at atoms from the most uncertain down, how many of the {100 * LARGE:g} % with the largest force "
         "errors have been found: the farther above the diagonal, the more σ is worth to active learning.",
+    ),
+    "retrieval_of_structures": (
+        "Finding the worst structures",
+        f"The same of whole structures, by root mean squares over their atoms: how many of the {100 * LARGE:g} % with "
+        "the largest errors have been found by looking at the most uncertain ones.",
     ),
 }
 
@@ -128,7 +139,12 @@ def _spread_figures(
         std, error = points["force components"]
         sigma = quantile_function(used, "forces").sigma
         figures["force_error_against_sigma"] = plots.error_hexbin(sigma * std, error, "eV/Å")
-    return figures | _energy_and_force(compared, used) | _retrieval(compared, calibration)
+    found = {
+        "retrieval": (retrieval_curves(compared, calibration), "atoms"),
+        "retrieval_of_structures": (structure_retrieval_curves(compared, calibration), "structures"),
+    }
+    figures |= _energy_and_force(compared, used)
+    return figures | {name: _retrieval(curves, points) for name, (curves, points) in found.items() if curves}
 
 
 def _coverage(compared: Sequence[Compared], calibration: Calibration | None) -> dict[str, dict[float, float]]:
@@ -159,9 +175,10 @@ def _energy_and_force(compared: Sequence[Compared], used: Calibration | None) ->
     return {"energy_and_force_std": plots.energy_and_force_std(energies, np.array(forces), groups)}
 
 
-def _retrieval(compared: Sequence[Compared], calibration: Calibration | None) -> "dict[str, matplotlib.figure.Figure]":
-    curves = {}
-    for name, (looked, found) in retrieval_curves(compared, calibration).items():
+def _retrieval(curves: Mapping[str, Curve], points: str) -> "matplotlib.figure.Figure":
+    """Return the figure of the curves, thinned out."""
+    thin = {}
+    for name, (looked, found) in curves.items():
         places = np.unique(np.linspace(0, len(looked) - 1, _CURVE).astype(int))
-        curves[name] = looked[places], found[places]
-    return {"retrieval": plots.retrieval(curves, LARGE)} if curves else {}
+        thin[name] = looked[places], found[places]
+    return plots.retrieval(thin, LARGE, points)

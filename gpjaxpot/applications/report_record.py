@@ -19,6 +19,8 @@ from gpjaxpot.uncertainty.retrieval import retrieval_curve
 WORST = 10
 """How many of the worst atoms and structures are told."""
 LARGE = 0.05
+# Of fewer structures the largest errors are one structure's.
+MANY_STRUCTURES = 20
 """Share of the atoms whose force errors count as large."""
 _BINS = 15
 _PIT_BINS = 20
@@ -73,7 +75,8 @@ def report_record(
         "worst_atoms": _worst_atoms(pairs, used),
         "pit": _pit(kept, used),
         "binned": _binned(kept, used),
-        "retrieval": _retrieval(kept, calibration),
+        "retrieval": _retrieval(retrieval_curves(kept, calibration)),
+        "retrieval_of_structures": _retrieval(structure_retrieval_curves(kept, calibration)),
     }
 
 
@@ -91,15 +94,32 @@ def force_sizes(item: Compared, calibration: Calibration | None) -> tuple[Atoms,
 
 def retrieval_curves(compared: Sequence[Compared], calibration: Calibration | None) -> dict[str, Curve]:
     """Return the curve of the raw σ and, of a calibrated model, of the calibrated one; none without forces."""
-    pairs = [item for item in compared if item.forces_std is not None]
-    if not pairs:
-        return {}
-    kinds = {"raw σ": None} | ({} if calibration is None else {"calibrated σ": calibration})
     curves = {}
-    for name, used in kinds.items():
-        length, sigma = (np.concatenate(parts) for parts in zip(*(force_sizes(c, used) for c in pairs), strict=True))
+    for name, sizes in _sizes_by_kind(compared, calibration).items():
+        length, sigma = (np.concatenate(parts) for parts in zip(*sizes, strict=True))
         curves[name] = retrieval_curve(sigma, length, LARGE)
     return curves
+
+
+def structure_retrieval_curves(compared: Sequence[Compared], calibration: Calibration | None) -> dict[str, Curve]:
+    """Return the same of whole structures, by root mean squares over their atoms; none of few structures."""
+    curves = {}
+    for name, sizes in _sizes_by_kind(compared, calibration).items():
+        if len(sizes) >= MANY_STRUCTURES:
+            length, sigma = (
+                np.array([np.sqrt(np.mean(s**2)) for s in parts]) for parts in zip(*sizes, strict=True)
+            )
+            curves[name] = retrieval_curve(sigma, length, LARGE)
+    return curves
+
+
+def _sizes_by_kind(
+    compared: Sequence[Compared], calibration: Calibration | None
+) -> dict[str, list[tuple[Atoms, Atoms]]]:
+    """Return `force_sizes` of the structures with uncertain forces, raw and calibrated; nothing without any."""
+    pairs = [item for item in compared if item.forces_std is not None and item.n_atoms]
+    kinds = {"raw σ": None} | ({} if calibration is None else {"calibrated σ": calibration})
+    return {name: [force_sizes(c, used) for c in pairs] for name, used in kinds.items()} if pairs else {}
 
 
 def _structure(frame: Frame, item: Compared, used: Calibration | None) -> dict[str, Any]:
@@ -217,9 +237,8 @@ def _binned(compared: Sequence[Compared], used: Calibration | None) -> dict[str,
     return {"sigma_eV_per_A": sigma.tolist(), "rmse_eV_per_A": rmse.tolist(), "count": np.asarray(count).tolist()}
 
 
-def _retrieval(compared: Sequence[Compared], calibration: Calibration | None) -> dict[str, Any] | None:
-    """Return how many of the large errors are found by looking at some shares of the atoms."""
-    curves = retrieval_curves(compared, calibration)
+def _retrieval(curves: dict[str, Curve]) -> dict[str, Any] | None:
+    """Return how many of the large errors are found by looking at some shares of the points."""
     if not curves:
         return None
     found = {name.removesuffix(" σ"): np.interp(_LOOKED, *curve).tolist() for name, curve in curves.items()}

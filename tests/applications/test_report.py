@@ -181,6 +181,19 @@ def test_retrieval_is_told_for_raw_and_calibrated_spreads(calibrated):
     curve = retrieval_curve(np.concatenate(sigma), np.concatenate(errors), 0.05)
     assert_allclose(found["found"]["calibrated"], np.interp(found["looked_at"], *curve), rtol=1e-10)
     assert found["found"]["calibrated"] != found["found"]["raw"]
+    assert record_of(calibrated, frames)["retrieval_of_structures"] is None
+
+
+def test_retrieval_of_many_structures_is_told_by_their_root_mean_squares(calibrated):
+    frames = make_frames(24)
+    found = record_of(calibrated, frames)["retrieval_of_structures"]
+    predictions = [calibrated.predict(frame.structure, uncertainty=True) for frame in frames]
+    pairs = zip(frames, predictions, strict=True)
+    errors = [np.sum((f.labels.forces - p.forces) ** 2) / len(p.forces) for f, p in pairs]
+    sigma = [np.sum((p.forces_factor[:, None] * p.forces_std) ** 2) / len(p.forces) for p in predictions]
+    curve = retrieval_curve(np.sqrt(sigma), np.sqrt(errors), 0.05)
+    assert_allclose(found["found"]["calibrated"], np.interp(found["looked_at"], *curve), rtol=1e-10)
+    assert "Finding the worst structures" in make_report(calibrated, frames).page
 
 
 def test_what_is_calibrated_and_what_is_extrapolated_is_said_in_words(calibrated, potential):
