@@ -22,8 +22,9 @@ POWERS = (3.0, 6.0)
 WORTH = 0.02
 # Longer vectors of the finer basis are not tried: all work grows with them.
 LONGEST = 1500
-# Seconds that it takes, about.
+# Seconds that it takes, about; nothing is asked where a fit may take less than so many times as long.
 SECONDS = 100.0
+SHARE = 6.0
 
 
 def choose_form(
@@ -65,7 +66,9 @@ def choose_form(
 
 
 def open_questions(settings: Settings) -> tuple[bool, bool]:
-    """Whether the power, and whether the size of the bases, is left open."""
+    """Whether the power, and whether the size of the bases, is left open, and there is time to ask."""
+    if settings.model.time < SHARE * SECONDS:
+        return False, False
     power = settings.kernel.type == "dot_power" and settings.kernel.zeta == "auto"
     return power, all(d.n_max == "auto" and d.l_max == "auto" for d in settings.descriptor)
 

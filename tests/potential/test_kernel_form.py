@@ -115,3 +115,7 @@ def test_of_many_species_the_finer_basis_is_not_tried():
     kernel, _ = choose_form(kernel, choices, gp.Settings(), judge)
     assert form(kernel) == (4.0, *COARSE)
     assert {a[1:] for a in asked} == {COARSE}
+
+
+def test_a_fit_in_a_hurry_keeps_what_is_usual():
+    assert chosen({(6.0, *FINE): 0.5}, "model.time=500")[2] == []
