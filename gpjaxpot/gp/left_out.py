@@ -139,6 +139,22 @@ def error_fall(new: LeftOut, old: LeftOut, kinds: int) -> float:
     return float(accuracy(replace(new, unit=old.unit), kinds) - accuracy(old, kinds)) / sum(WEIGHTS)
 
 
+def error_fall_spread(new: LeftOut, old: LeftOut, kinds: int) -> float:
+    """Standard error of `error_fall` over the structures, by the jackknife: large where one of them makes the fall.
+
+    Source: Efron & Stein, Ann. Statist. 9, 586 (1981), eq. 1.4.
+    """
+    count = len(new.kind)
+    if count < 2:
+        return np.inf
+
+    def without(left: LeftOut, place: int) -> LeftOut:
+        return LeftOut(*(np.delete(np.asarray(x), place, axis=0) for x in jax.tree.leaves(left)))
+
+    falls = np.array([error_fall(without(new, i), without(old, i), kinds) for i in range(count)])
+    return float(np.sqrt((count - 1) * np.mean((falls - falls.mean()) ** 2)))
+
+
 def calibrate(left_out: LeftOut, kinds: int) -> tuple[float, dict[int, float]]:
     """Scale of the epistemic standard deviation, and noise level of each kind, of the highest predictive density.
 

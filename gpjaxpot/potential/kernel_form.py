@@ -6,7 +6,7 @@ and with few inducing environments.
 
 from collections.abc import Callable, Sequence
 
-from gpjaxpot.gp.left_out import LeftOut, error_fall
+from gpjaxpot.gp.left_out import LeftOut, error_fall, error_fall_spread
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels import DotPower, EnergyKernel, Term
 from gpjaxpot.potential.choices import COARSE, FINE, USUAL_POWER, Choice
@@ -17,9 +17,10 @@ Judge = Callable[[EnergyKernel], LeftOut]
 ATOMS = 2000
 STRUCTURES = 20
 POWERS = (3.0, 6.0)
-# Another form must lower the errors of structures left out by this share: less is what another draw of inducing
-# environments does.
+# Another form must lower the errors of structures left out by this share, less is what another draw of inducing
+# environments does, and by so many standard errors.
 WORTH = 0.02
+SURE = 2.0
 # Longer vectors of the finer basis are not tried: all work grows with them.
 LONGEST = 1500
 # Seconds that it takes, about; nothing is asked where a fit may take less than so many times as long.
@@ -94,6 +95,6 @@ def _better(
         found = judge(other)
         fall = error_fall(found, best, len(OBSERVABLES))
         told.append(f"{100 * fall:+.1f} % with {label}")
-        if fall > largest:
+        if fall > max(largest, SURE * error_fall_spread(found, best, len(OBSERVABLES))):
             chosen, predicted, name, largest = other, found, label, fall
     return chosen, predicted, name, f"errors of structures left out fall by {', '.join(told)}"

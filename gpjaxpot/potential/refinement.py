@@ -17,7 +17,7 @@ from jaxtyping import Float
 from gpjaxpot.covariance.contracted import Contracted
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.conjugate_gradients import LowRank, Solution, conjugate_gradients
-from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, sparse_left_out
+from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Kept
@@ -27,8 +27,10 @@ from gpjaxpot.potential.sparse_fit import FIXED, Assembled, under
 from gpjaxpot.potential.sparse_model import SparseModel
 
 Callback = Callable[[str, int, int], None]
-# Of all structures this share is left out to judge by, at most as many as the sparse levels were learned on.
+# Of all structures one in so many is left out to judge by, and of few more of them, up to a number; at most those that
+# the sparse levels were learned on.
 LEFT_OUT = 8
+LEFT_OUT_OF_FEW, FEW = 4, 16
 # Residuals, in units of the noise, at which a comparison and the final solution end: root mean squares, were all of it
 # in the kind of labels that has the fewest (energies, which forces outnumber by hundreds); iterations at the most,
 # where there is time for no more, and in any case.
@@ -37,8 +39,10 @@ FINE = 0.1
 COMPARED = 120
 ITERATIONS = 200
 LONGEST = 600
-# It must lower the errors of structures left out by this share: it predicts more slowly.
+# It must lower the errors of structures left out by this share, since it predicts more slowly, and so many standard
+# errors: of few structures one with large errors may decide.
 WORTH = 0.05
+SURE = 1.5
 # Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
 # while there is time for the iterations, or they are so few; the final solution takes this many times those before.
 LEAST_GAIN = 0.02
@@ -91,7 +95,9 @@ def refine(
     if not all(t.kernel.cosine for t in assembled.training.kernel.terms):
         raise InputError("model.refine wants a kernel that is a function of p·q, such as dot_power: set it to false")
     start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
-    places = [i for i in assembled.kept if len(assembled.data[i])][: len(assembled.data) // LEFT_OUT]
+    count = len(assembled.data)
+    count = max(count // LEFT_OUT, min(count // LEFT_OUT_OF_FEW, FEW))
+    places = [i for i in assembled.kept if len(assembled.data[i])][:count]
     judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
     if not (judged or asked):
         return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
@@ -151,9 +157,11 @@ def _judge(
         return f"{spent} iterations did not bring the residual below the noise"
     score, levels, left = best
     gain = float(np.expm1((score - before) / total))
-    if gain < WORTH and not asked:
+    spread = error_fall_spread(left, sparse, kinds)
+    unsure = np.log1p(gain) < SURE * spread
+    if (gain < WORTH or unsure) and not asked:
         change = 100 * gain / (1 + gain)
-        how = f"fall by {change:.1f} % only" if gain > 0 else f"rise by {-change:.1f} %"
+        how = f"fall by {change:.1f} ± {100 * spread:.1f} % only" if gain > 0 else f"rise by {-change:.1f} %"
         return f"errors of {len(places)} structures left out would {how}"
     found = calibrated(levels, left, places)
     errors = {i: np.asarray(row)[: len(assembled.data[i])] for i, row in zip(places, left.error, strict=True)}

@@ -12,6 +12,8 @@ from gpjaxpot.gp.left_out import (
     LeftOut,
     accuracy,
     calibrate,
+    error_fall,
+    error_fall_spread,
     exact_left_out,
     misfits,
     sparse_left_out,
@@ -163,3 +165,31 @@ def test_misfits_are_in_sigma():
     made = LeftOut(*(jnp.asarray(a) for a in (error, epistemic, unit, kind)))
     # Energies: 0.3/(0.1·3) and 0.1/0.1; forces: variance (2·0.4)² + 0.6² = 1.
     np.testing.assert_allclose(misfits(made, 2.0, {0: 0.1, 1: 0.6}), [1.0, 6.0])
+
+
+def made_of(errors):
+    """Structures with so large errors of one kind."""
+    errors = np.abs(np.asarray(errors))[:, None]
+    return LeftOut(errors, np.ones_like(errors), np.ones_like(errors), np.ones(errors.shape, int))
+
+
+def test_a_fall_of_errors_has_the_standard_error_of_the_delta_method():
+    generator = np.random.default_rng(0)
+    old, new = np.abs(generator.normal(size=(2, 2000)))
+    new *= 0.9
+    kinds, weight = 2, 1.0 / 2.5
+    fall = error_fall(made_of(new), made_of(old), kinds)
+    assert fall == pytest.approx(weight * np.log(old.mean() / new.mean()), rel=1e-9)
+    # Of the logarithm of a ratio of two independent means.
+    expected = weight * np.sqrt(sum(np.var(x) / len(x) / np.mean(x) ** 2 for x in (old, new)))
+    assert error_fall_spread(made_of(new), made_of(old), kinds) == pytest.approx(expected, rel=0.05)
+
+
+def test_a_fall_that_one_structure_makes_is_not_sure():
+    old, new = np.ones(12), np.full(12, 1.02)
+    old[3], new[3] = 10.0, 2.0
+    fall = error_fall(made_of(new), made_of(old), 2)
+    assert fall > 0.1
+    assert error_fall_spread(made_of(new), made_of(old), 2) > fall / 2
+    assert error_fall_spread(made_of(0.8 * old), made_of(old), 2) < 1e-9
+    assert error_fall_spread(made_of(new[:1]), made_of(old[:1]), 2) == np.inf

@@ -90,7 +90,7 @@ def test_draws_scatter_around_the_refined_mean(refined, frames, tmp_path):
 
 @pytest.fixture(scope="module")
 def many():
-    """Enough structures that five may be left out."""
+    """Enough structures that ten may be left out."""
     return labelled(42, seed=3)
 
 
@@ -109,7 +109,7 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkey
     monkeypatch.setattr(refinement, "_judge", judge)
     wanted = ("model.method=sparse", "model.n_inducing=20", "model.refine=true", "train.search=false")
     potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
-    assert len(seen["places"]) == 5
+    assert len(seen["places"]) == 10
     others = [f for i, f in enumerate(many) if i not in seen["places"]]
     levels = [f"{'kernel.' if n == 'variance' else 'noise.'}{n}={v}" for n, v in seen["start"].items()]
     # The energy per species is that of all structures, left out or not.
