@@ -23,7 +23,8 @@ LEAST_GAIN = 0.005
 LEAST_SURE = 2.0
 FOLDS = 5
 COMPONENTS = 10
-CLASSES = 8
+# Numbers of classes that are tried.
+CLASSES = (1, 2, 4, 8, 16, 32)
 
 
 @dataclass(frozen=True)
@@ -93,16 +94,24 @@ def _by_class(
     forces: ForceScores, features: np.ndarray, components: int, levels: np.ndarray, unit: float, fold: np.ndarray,
     plain: Strategy, seed: int,
 ) -> Strategy:  # fmt: skip
-    """Factors of classes; those of the calibration's own atoms from the other folds' errors."""
-    classes = GaussianClasses.fit(features[:, :components], CLASSES, seed)
+    """Factors of as many classes as predict the other folds best; of the calibration's own atoms by the other folds."""
 
-    def learn(some: np.ndarray) -> ByClass:
+    def learn(classes: GaussianClasses, some: np.ndarray) -> ByClass:
         return ByClass.fit(forces.lengths[some], features[some], levels, classes, forces.structure[some])
 
-    apart = np.zeros(len(features))
-    for k in range(int(np.max(fold)) + 1):
-        apart[fold == k] = learn(fold != k).quantiles(features[fold == k])[:, 0]
-    factor = EnvironmentFactor(learn(np.ones(len(features), bool)), unit)
+    least, best, apart = np.inf, None, np.zeros(len(features))
+    for count in CLASSES:
+        classes = GaussianClasses.fit(features[:, :components], count, seed)
+        if len(classes.shares) < count:
+            break  # there are no points for more
+        own = np.zeros(len(features))
+        for k in range(int(np.max(fold)) + 1):
+            own[fold == k] = learn(classes, fold != k).quantiles(features[fold == k])[:, 0]
+        loss = float(np.sum(np.asarray(pinball(forces.lengths - own, levels[0]))))
+        if loss < least:
+            least, best, apart = loss, classes, own
+    assert best is not None  # one class there always is
+    factor = EnvironmentFactor(learn(best, np.ones(len(features), bool)), unit)
     return replace(plain, method="class", factor=factor, apart=apart / unit)
 
 

@@ -267,6 +267,13 @@ def test_noise_alone_is_seldom_taken_for_a_function_of_the_environment():
     assert taken <= 1
 
 
+def test_there_are_as_many_classes_as_the_errors_show():
+    """One, or two by chance, where all environments err alike; several where errors grow along the first direction."""
+    for wrong, least, most in ((lambda _: 2.0, 1, 2), (lambda v: np.exp(1.5 * np.tanh(v[:, 0])), 4, 32)):
+        made = calibrate_known(made_up(40, wrong=wrong), "class")
+        assert least <= len(made.factor.by.classes.shares) <= most
+
+
 def test_atoms_of_another_species_are_new_and_not_more_certain():
     made = calibrate_known(made_up(30, wrong=lambda _: np.full(20, 0.3), species=(14, 8)), "flexible")
     k = made_up(1, seed=3, species=(14, 8))[0]
