@@ -75,6 +75,7 @@ def observable_kernel(kernel: EnergyKernel, a: Batch, b: Batch) -> StructureKern
     """
 
     def moved(batch: Batch, x: Array) -> Batch:
+        """The batch with its atoms moved and its cells strained by `x`."""
         n = 3 * batch.n_atoms
         positions = batch.positions + x[:n].reshape(-1, 3)
         return eqx.tree_at(

@@ -29,6 +29,7 @@ def prior_force_covariance(
         flat = moves.reshape(3, -1, features.shape[0])  # [3, pair, features]
 
         def one(a, own_a, backs, others, used, vectors=vectors, flat=flat, kernel_t=term.kernel):
+            """One term's covariance of the force on one atom."""
             # Environments: of a itself, and of each neighbour through the pair that leads back to a.
             back = -flat[:, backs] * used[:, None]
             moves = jnp.concatenate([own_a[:, None], back], axis=1)

@@ -61,6 +61,7 @@ def gradient_matrices(l: int) -> Float[np.ndarray, "3 m n"]:
     made = np.zeros((3, 2 * l + 1, 2 * l - 1))
 
     def enter(axis: int, m: int, n: int, share: float) -> None:
+        """Put the share that the harmonic (l − 1, n) has in the derivative of (l, m)."""
         if abs(n) < l:
             ratio = _norm(l, abs(m)) * factorial(l + abs(m))
             ratio /= _norm(l - 1, abs(n)) * factorial(l - 1 + abs(n))

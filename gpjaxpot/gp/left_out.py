@@ -177,6 +177,7 @@ def calibrate(left_out: LeftOut, kinds: int) -> tuple[float, dict[int, float]]:
         ranges[str(k)] = Range(0.5 * typical, LEAST_NOISE * typical, 3.0 * typical)
 
     def density(log_values: dict[str, Array]) -> Array:
+        """Log density of the errors for a scale of the spreads and levels of the noise."""
         total = jnp.zeros(())
         for k in found:
             e, before, u = rows[k]

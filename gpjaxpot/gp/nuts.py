@@ -85,6 +85,7 @@ def nuts(
 
     @jax.jit
     def chain(key):
+        """Settle and run one chain."""
         begin, settle, run = jax.random.split(key, 3)
         adaptation: Any = blackjax.window_adaptation(blackjax.nuts, density, max_num_doublings=DOUBLINGS)
         found, _ = adaptation.run(settle, jax.random.normal(begin, middle.shape), num_steps=draws)

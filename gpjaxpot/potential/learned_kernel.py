@@ -84,6 +84,7 @@ def search(
     }
 
     def objective(x):
+        """Evidence at logarithms of hyperparameters and levels."""
         values = {name: jnp.exp(v) for name, v in x.items()}
         noise = {"energy": jnp.asarray(ENERGY_NOISE), "forces": values["forces"], "variance": values["variance"]}
         own = {name: values[name] for name in ranges}
