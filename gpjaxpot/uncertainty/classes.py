@@ -1,5 +1,6 @@
 """Class-based calibration: a conformal quantile for each class of environments, from a Gaussian mixture."""
 
+import warnings
 from collections.abc import Hashable, Sequence
 
 import equinox as eqx
@@ -12,6 +13,8 @@ from gpjaxpot.uncertainty.conformal import conformal_quantiles, group_places, gr
 
 # Added to variances of classes, in units of the features' own.
 _REGULARISATION = 1e-4
+# Of expectation and maximisation, at the most.
+_STEPS = 200
 
 
 class GaussianClasses(eqx.Module):
@@ -32,6 +35,7 @@ class GaussianClasses(eqx.Module):
         Raises:
             InputError: for no points, or fewer than one class.
         """
+        from sklearn.exceptions import ConvergenceWarning
         from sklearn.mixture import GaussianMixture
 
         if count < 1 or features.size == 0:
@@ -39,11 +43,16 @@ class GaussianClasses(eqx.Module):
         # Full covariances want some points for each of their numbers.
         most = max(1, len(features) // (4 * features.shape[1]))
         distinct = len(np.unique(features.round(12), axis=0))
-        mixture = GaussianMixture(min(count, most, distinct), reg_covar=_REGULARISATION, random_state=seed)
+        mixture = GaussianMixture(
+            min(count, most, distinct), reg_covar=_REGULARISATION, max_iter=_STEPS, random_state=seed
+        )
         if distinct < 2:
             size = features.shape[1]
             return cls(np.ones(1), features[:1].copy(), np.eye(size)[None] / np.sqrt(_REGULARISATION))
-        mixture.fit(features)
+        with warnings.catch_warnings():
+            # Classes that still move a little are classes as well, and a density.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            mixture.fit(features)
         return cls(*(np.asarray(a) for a in (mixture.weights_, mixture.means_, mixture.precisions_cholesky_)))
 
     def log_joint(self, features: Float[np.ndarray, "points _"]) -> Float[np.ndarray, "points classes"]:

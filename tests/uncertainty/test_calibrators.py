@@ -169,3 +169,10 @@ def test_one_kind_of_environment_is_one_class():
 def test_bad_input_is_named(scores, features, levels, message):
     with pytest.raises(InputError, match=message):
         cross_fit(scores, features, levels)
+
+
+def test_classes_that_still_move_are_taken_without_a_word(monkeypatch, recwarn):
+    monkeypatch.setattr("gpjaxpot.uncertainty.classes._STEPS", 1)
+    found = GaussianClasses.fit(np.random.default_rng(6).normal(size=(400, 2)), 8)
+    assert len(found.shares) == 8
+    assert not [w for w in recwarn if "converge" in str(w.message)]
