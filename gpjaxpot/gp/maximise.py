@@ -19,12 +19,16 @@ HALVINGS = 8
 
 @dataclass(frozen=True)
 class Range:
-    """A positive number: where its search starts, its bounds, and the width of a normal prior on its logarithm."""
+    """A positive number: where its search starts, its bounds, and a normal prior on its logarithm.
+
+    The prior has a width and a middle, which is the start if it is not given.
+    """
 
     start: float
     low: float
     high: float
     prior: float = np.inf
+    middle: float | None = None
 
 
 def maximise(
@@ -51,6 +55,7 @@ def maximise(
     low = np.log([ranges[n].low for n in names])
     width = np.log([ranges[n].high for n in names]) - low
     origin = np.log([ranges[n].start for n in names])
+    middle = np.log([ranges[n].start if (m := ranges[n].middle) is None else m for n in names])
     strength = np.array([1.0 / ranges[n].prior for n in names])
 
     def logarithms(x: Array) -> Array:
@@ -59,7 +64,7 @@ def maximise(
     def loss(x: Array) -> tuple[Array, Array]:
         y = logarithms(x)
         value = objective(dict(zip(names, y, strict=True)))
-        return -value + 0.5 * jnp.sum((strength * (y - origin)) ** 2), value
+        return -value + 0.5 * jnp.sum((strength * (y - middle)) ** 2), value
 
     evaluate = jax.jit(jax.value_and_grad(loss, has_aux=True))
     share = np.clip((origin - low) / width, 1e-3, 1.0 - 1e-3)

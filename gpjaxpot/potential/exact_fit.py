@@ -72,11 +72,12 @@ def judge_exact(
     callback: Callback,
 ) -> Judged:
     """Learn the levels in `free`, from those of the model `before`, and leave out structures."""
-    start = start if before is None else start | before.levels
-    levels = learn_levels(covariance, data, objective, start, free, callback, before is not None)
+    start, middles = (start, None) if before is None else (start | before.levels, before.middles)
+    levels = learn_levels(covariance, data, objective, start, free, callback, middles)
     used = _some(data)
     arguments, places = _arguments_of(covariance, data, used)
-    return Judged(exact_left_out(logs(levels.values), *arguments, places, OBSERVABLES), used, levels.values)
+    left = exact_left_out(logs(levels.values), *arguments, places, OBSERVABLES)
+    return Judged(left, used, levels.values, levels.middles)
 
 
 def learn_levels(
@@ -86,9 +87,9 @@ def learn_levels(
     start: dict[str, float],
     free: tuple[str, ...],
     callback: Callback,
-    warm: bool = False,
+    middles: dict[str, float] | None = None,
 ) -> Levels:
-    """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations; for `warm` see `learn`."""
+    """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations; for `middles` see `learn`."""
     present = {VARIANCE, *learnable(data)}
     start = {k: v for k, v in start.items() if k in present}
     free = tuple(name for name in free if name in start)
@@ -102,7 +103,7 @@ def learn_levels(
         start,
         free,
         callback,
-        warm,
+        middles,
     )
 
 

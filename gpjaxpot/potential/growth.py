@@ -51,13 +51,13 @@ def grow(
     """
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
-    seed, warm = settings.train.seed, False
+    seed, middles = settings.train.seed, None
     while True:
         inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
         assembled = Assembled.make(training, data, inducing, seed, callback, stored)
         kept = cache(lambda made=assembled: made.hold(priors()))
-        levels = assembled.learn(settings.train.objective, start, free, kept, callback, warm)
+        levels = assembled.learn(settings.train.objective, start, free, kept, callback, middles)
         if asked != "auto":
             fewer = len(inducing) < int(asked)
             return Grown(assembled, levels, f"{asked} asked for, but no more are distinct" * fewer, kept)
@@ -70,7 +70,7 @@ def grow(
             why = f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} % only"
             return Grown(assembled, levels, why, kept)
         count = min(most, 2 * count)
-        start, warm = start | levels.values, True
+        start, middles = start | levels.values, levels.middles
 
 
 def checkpoint_of(checkpoint: Path, count: int) -> Path:

@@ -32,6 +32,8 @@ class Judged:
     left: LeftOut
     places: Sequence[int]
     levels: dict[str, float]
+    middles: dict[str, float]
+    """Of the priors on them."""
 
 
 def choose(data: Sequence[Observations], seed: int) -> Int[np.ndarray, " chosen"]:

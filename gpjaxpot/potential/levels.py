@@ -1,7 +1,7 @@
 """Signal variance and noise levels of a fit: given, or learned."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -37,6 +37,8 @@ class Levels:
     reason: str
     misfits: dict[int, float] = field(default_factory=dict)
     """Of each structure left out, by its place, how many σ its labels are from what the others predict."""
+    middles: dict[str, float] = field(default_factory=dict)
+    """Of the priors on levels that were learned by structures left out; empty where none were."""
 
 
 def learn(
@@ -47,7 +49,7 @@ def learn(
     start: dict[str, float],
     free: tuple[str, ...],
     callback: Callback,
-    warm: bool = False,
+    middles: dict[str, float] | None = None,
 ) -> Levels:
     """Learn the levels in `free`, from where `start` has them.
 
@@ -64,7 +66,7 @@ def learn(
         start: all levels.
         free: which of them are learned.
         callback: progress.
-        warm: whether `start` was learned before, in a model much like this one.
+        middles: of the priors, where `start` was learned before in a model much like this one; None otherwise.
     """
     if not free:
         return Levels(start, noise_of(start), "given")
@@ -76,7 +78,7 @@ def learn(
         found = start | _search(lambda x: evidence(logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
         return Levels(found, noise_of(found), "highest evidence")
     found, by_evidence = start, free
-    if not warm:
+    if middles is None:
         tied = "energy" in free and "forces" in start
         if tied:
             # Evidence gives energies up for forces, which outnumber them: theirs follows the forces' to begin with.
@@ -95,13 +97,15 @@ def learn(
     kinds = len(OBSERVABLES)
     if ratios:
         few, base = leave_out(False), found
-        steps = WARM_STEPS if warm else STEPS
+        steps = STEPS if middles is None else WARM_STEPS
+        # Priors stay where they were: in the course of many searches a level that hardly matters would wander off.
+        middles = dict(base) if not middles else _on_scale(middles, base)
         found = base | _search(
-            lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report
+            lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report, middles
         )
     if not everything:
-        return Levels(found, noise_of(found), BEST)
-    return calibrated(found, leave_out(True)(logs(found)), places)
+        return Levels(found, noise_of(found), BEST, middles=middles or {})
+    return replace(calibrated(found, leave_out(True)(logs(found)), places), middles=middles or {})
 
 
 def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -> Levels:
@@ -114,6 +118,12 @@ def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -
     noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
     far = misfits(left, scale, reported)
     return Levels(scaled, noise, BEST, {int(i): float(z) for i, z in zip(places, far, strict=True)})
+
+
+def _on_scale(middles: dict[str, float], levels: dict[str, float]) -> dict[str, float]:
+    """The middles in their ratios, on the scale of the variance of `levels`."""
+    scale = (levels[VARIANCE] / middles[VARIANCE]) ** 0.5
+    return {n: levels[VARIANCE] if n == VARIANCE else m * scale for n, m in middles.items()}
 
 
 def noise_of(levels: dict[str, float]) -> dict[str, float]:
@@ -133,6 +143,8 @@ def _search(
     tolerance: float,
     steps: int,
     report: Callable[[int, int], None],
+    middles: dict[str, float] | None = None,
 ) -> dict[str, float]:
-    ranges = {n: Range(levels[n], levels[n] / BOUND, levels[n] * BOUND, PRIOR) for n in free}
+    middles = levels if middles is None else middles
+    ranges = {n: Range(levels[n], levels[n] / BOUND, levels[n] * BOUND, PRIOR, middles[n]) for n in free}
     return maximise(objective, ranges, steps, tolerance, report)[0]

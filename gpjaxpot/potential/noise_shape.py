@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpjaxpot.gp.left_out import PADDING, LeftOut, calibrate, error_fall, predicted_variance
+from gpjaxpot.gp.left_out import PADDING, LeftOut, calibrate, error_fall, error_fall_spread, predicted_variance
 from gpjaxpot.gp.noise import INDEPENDENT, OBSERVABLES, SHARED, Noise, as_groups
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Judged
@@ -29,8 +29,10 @@ LEAST_EVIDENCE = 2.0
 LEAST_OF_GROUP = 6
 PRIOR = 0.7
 BOUNDS = (0.2, 5.0)
-# Factors are taken if errors of structures left out fall by this share, and tried if one differs from 1 by so much.
+# Factors are taken if errors of structures left out fall by this share and so many standard errors, and tried if one
+# differs from 1 by so much.
 WORTH = 0.01
+SURE = 1.5
 NOTICED = 1.2
 
 
@@ -119,9 +121,12 @@ def _by_group(
         why = f"groups err alike, or too few of each are left out ({largest:.2f})"
         return noise, Choice("noise.by_group", False, why)
     tried = replace(noise, factors=as_groups(factors))
-    gain = error_fall(judge(tried, base).left, base.left, len(OBSERVABLES))
+    left = judge(tried, base).left
+    gain = error_fall(left, base.left, len(OBSERVABLES))
+    spread = error_fall_spread(left, base.left, len(OBSERVABLES))
     change = f"errors of structures left out {'fall' if gain > 0 else 'grow'} by {100 * abs(np.expm1(-gain)):.1f} %"
-    if gain < WORTH:
+    if gain < max(WORTH, SURE * spread):
+        change += f" ± {100 * spread:.1f} %"
         return noise, Choice("noise.by_group", False, f"{change} with factors up to {largest:.1f}")
     rounded = {g: {f"{name}_factor": f for name, f in of.items()} for g, of in factors.items()}
     return tried, Choice("noise.groups", rounded, change)

@@ -164,12 +164,12 @@ class Assembled:
         free: tuple[str, ...],
         kept: Callable[[], Kept],
         callback: Callback,
-        warm: bool = False,
+        middles: dict[str, float] | None = None,
     ) -> Levels:
         """Learn the levels in `free`; `start` has "variance" and the level of each observable.
 
-        `kept` gives the structures to leave out, and is asked only if they are needed.  `warm` says that `start` was
-        learned before, with other inducing environments.
+        `kept` gives the structures to leave out, and is asked only if they are needed.  `middles` are those of the
+        priors, where `start` was learned before, with other inducing environments.
         """
         start = {k: v for k, v in start.items() if k == VARIANCE or k in self.parts}
         free = tuple(name for name in free if name in start)
@@ -180,7 +180,7 @@ class Assembled:
             return lambda x: sparse_left_out(x, self.parts, held, OBSERVABLES)
 
         evidence = partial(sparse_evidence, parts=self.parts)
-        return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, warm)
+        return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, middles)
 
     def gain(self, levels: dict[str, float], kept: Kept) -> float:
         """How much more accurate structures left out are than with every other inducing environment alone."""
@@ -249,10 +249,10 @@ def judge_sparse(
     inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
     assembled = Assembled.make(training, data, inducing, settings.train.seed, report)
     kept = cache(lambda: assembled.hold(priors()))
-    start = start if before is None else start | before.levels
-    levels = assembled.learn(settings.train.objective, start, free, kept, report, before is not None)
+    start, middles = (start, None) if before is None else (start | before.levels, before.middles)
+    levels = assembled.learn(settings.train.objective, start, free, kept, report, middles)
     left = sparse_left_out(logs(levels.values), assembled.parts, kept().held(assembled.whitening), OBSERVABLES)
-    return Judged(left, list(assembled.kept), levels.values)
+    return Judged(left, list(assembled.kept), levels.values, levels.middles)
 
 
 def _fold(factors: dict[str, StreamedQR], rows: np.ndarray, data: Observations) -> None:

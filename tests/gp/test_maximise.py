@@ -27,6 +27,13 @@ def test_bounds_hold_where_the_function_only_grows():
     assert 2.9 < found["a"] <= 3.0
 
 
+def test_a_prior_stays_where_its_middle_is():
+    """Wherever the search begins."""
+    for start in (0.1, 5.0):
+        found, _ = maximise(lambda x: 0.0 * x["a"], {"a": Range(start, 1e-3, 1e3, 0.5, middle=2.0)}, 100, 1e-12)
+        assert found["a"] == pytest.approx(2.0, rel=1e-3)
+
+
 def test_a_prior_holds_what_the_data_leave_open():
     found, value = maximise(lambda x: 1.0 * x["a"], {"a": Range(2.0, 1e-3, 1e3, prior=0.5)}, 100, 1e-10)
     # The slope 1 against (y − ln 2)²/2·0.5²: a quarter above, in the logarithm.

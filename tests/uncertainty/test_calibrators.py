@@ -92,6 +92,13 @@ def test_both_ways_through_a_network_agree_and_one_is_differentiable(flexible, t
     assert_allclose(np.asarray(gradient), finite, rtol=1e-5, atol=1e-7)
 
 
+def test_all_networks_at_once_give_what_each_gives(flexible, two_classes):
+    _, features, _ = two_classes
+    made, found = flexible[0], flexible[0].quantiles(features[:50])
+    assert len(made.networks) == 20
+    assert_allclose(found, np.mean([n.on_host(features[:50]) for n in made.networks], axis=0), rtol=1e-12)
+
+
 def test_a_last_factor_gives_the_level_and_keeps_the_ranking(two_classes, flexible):
     scores, features, _ = two_classes
     made, apart = flexible
