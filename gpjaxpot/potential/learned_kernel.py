@@ -39,7 +39,7 @@ def learn_kernel(
     kernel, choices, ranges = choose_kernel(frames, settings)
     if not (ranges and searches(frames, settings)):
         return kernel, choices
-    values, atoms = search(kernel, frames, ranges, settings.train.seed, callback)
+    values, atoms = search(kernel, frames, ranges, callback)
     kernel = with_values(kernel, {name: jnp.asarray(v) for name, v in values.items()})
     learned = {f"descriptor.{name}": value for name, value in values.items()}
     return kernel, [
@@ -62,7 +62,7 @@ def searches(frames: Sequence[Frame], settings: Settings) -> bool:
 
 
 def search(
-    kernel: EnergyKernel, frames: Sequence[Frame], ranges: dict[str, Range], seed: int, callback: Callback
+    kernel: EnergyKernel, frames: Sequence[Frame], ranges: dict[str, Range], callback: Callback
 ) -> tuple[dict[str, float], int]:
     """Values of the hyperparameters in `ranges` of the highest evidence on a sample, and its number of atoms.
 
@@ -75,7 +75,7 @@ def search(
     neighbours = sum(len(f.pairs.centres) for f in found) / max(1, sum(len(f.structure) for f in found))
     features = sum(t.descriptor.n_features for t in kernel.terms)
     atoms = int(np.clip(np.sqrt(WORK / (3.0 * max(neighbours, 1.0) * features)), *ATOMS))
-    sample = draw(kernel, found, data, atoms, seed)
+    sample = draw(kernel, found, data, atoms)
     factor = np.asarray(sample.forces_factor)
     spread = float(np.sqrt(np.mean(np.asarray(sample.forces)[factor > 0] ** 2)))
     levels = {
