@@ -98,11 +98,11 @@ def _novelty_words(record: Mapping[str, Any]) -> str | None:
     novelty = record["evaluation"]["novelty"]
     if not novelty or not novelty["n_outside"] or record["spreads"] == "raw":
         return None
-    have = "has" if novelty["n_outside"] == 1 else "have"
+    are = "is" if novelty["n_outside"] == 1 else "are"
     return (
-        f"{novelty['n_outside']} of {_count(novelty['n_structures'], 'structure')} {have} environments unlike those "
-        f"that were calibrated on (novelty up to {novelty['largest']:.2g}; above 1 is new): what the calibration says "
-        "of them is extrapolated."
+        f"{novelty['n_outside']} of {_count(novelty['n_structures'], 'structure')} {are} unlike those that were "
+        f"calibrated on, in some environment or as a whole (novelty up to {novelty['largest']:.2g}; above 1 is new): "
+        "what the calibration says of them is extrapolated."
     )
 
 

@@ -24,8 +24,8 @@ def show_evaluation(result: Mapping[str, Any], title: str, raw: bool = False) ->
     novelty = result["novelty"]
     if novelty and novelty["n_outside"] and not raw:
         report.line(
-            f"{novelty['n_outside']} of {novelty['n_structures']} structures have environments unlike those of the "
-            "calibration:\nwhat it says of them is extrapolated"
+            f"{novelty['n_outside']} of {novelty['n_structures']} structures are unlike those of the calibration,\n"
+            "in some environment or as a whole: what it says of them is extrapolated"
         )
     per_atom = 1e6 * result["seconds_per_atom"]
     report.line(f"\nEnergy, forces and stress took {per_atom:.3g} µs an atom.")

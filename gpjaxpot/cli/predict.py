@@ -127,7 +127,7 @@ def _show_least_certain(potential: "Potential", frames: Sequence[Any], predictio
     if outside:
         newest = int(np.argmax(novel))
         report.line(
-            f"{outside} of {len(frames)} structures have environments unlike those of the calibration,\n"
-            f"whose word does not hold there: most so {frames[newest].source}\n"
+            f"{outside} of {len(frames)} structures are unlike those of the calibration, in some environment\n"
+            f"or as a whole; its word does not hold there: most so {frames[newest].source}\n"
             f"(GPJ_novelty {novel[newest]:.1f}; above 1 is new)"
         )

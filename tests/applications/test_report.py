@@ -200,7 +200,7 @@ def test_what_is_calibrated_and_what_is_extrapolated_is_said_in_words(calibrated
     frames = make_frames()
     text = make_report(calibrated, frames).page
     assert "calibrated (conformal, on 20 structures of held_out.xyz)" in text
-    assert "12 of 12 structures have environments unlike those" in " ".join(text.split())
+    assert "12 of 12 structures are unlike those" in " ".join(text.split())
     raw = make_report(calibrated, frames, raw=True)
     assert raw.record["spreads"] == "raw"
     for text in (raw.page, make_report(potential, frames).page):
