@@ -19,9 +19,9 @@ from gpjaxpot.uncertainty.retrieval import retrieval_curve
 WORST = 10
 """How many of the worst atoms and structures are told."""
 LARGE = 0.05
-# Of fewer structures the largest errors are one structure's.
-MANY_STRUCTURES = 20
 """Share of the atoms whose force errors count as large."""
+MANY_STRUCTURES = 20
+"""Of fewer structures the largest errors are one structure's."""
 _BINS = 15
 _PIT_BINS = 20
 _LOOKED = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)

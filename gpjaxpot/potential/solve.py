@@ -26,6 +26,7 @@ from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_fit import judge_sparse
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.task import Task
+from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.batch import Neighbourhood, neighbourhood
 from gpjaxpot.structures.labels import Frame
 
@@ -67,19 +68,38 @@ def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
     return Fitted(kernel, noise, solved, [*choices, *solved.choices], left_out)
 
 
+@dataclass(frozen=True)
+class _Ground:
+    """What sparse models of one kernel stand on, whatever their noise and inducing environments."""
+
+    kernel: EnergyKernel
+    """On the components of its vectors that are kept."""
+    choices: list[Choice]
+    estimate: Estimate
+    """Of a fit with these components."""
+    training: StagedSet
+    priors: Callable[[], dict[int, Before]]
+    """Of the structures that are left out, always the same; made once, when they are first asked for."""
+
+    @classmethod
+    def make(cls, task: Task, kernel: EnergyKernel, data: Sequence[Observations], most: int | None) -> "_Ground":
+        """Project the kernel's vectors, on at most so many components, and choose what is left out."""
+        settings, report = task.settings, task.report
+        found = [neighbourhood(s, kernel.species, kernel.reach) for s in task.structures]
+        kernel, choices = _compressed(kernel, found, settings, most, report)
+        known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
+        estimate = plan(task.frames, kernel, known, sum(len(o) for o in data))
+        training = StagedSet(kernel, found, float(estimate.spare_bytes))
+        chosen = choose(data, settings.train.seed)
+        return cls(kernel, choices, estimate, training, cache(lambda: priors(kernel, found, data, chosen, report)))
+
+
 def judge_kernel(task: Task, kernel: EnergyKernel, noise: Noise) -> Judged:
     """What a sparse model with this kernel and few inducing environments makes of structures left out."""
-    settings, report, data = task.settings, task.report, task.data(noise)
-    found = [neighbourhood(s, kernel.species, kernel.reach) for s in task.structures]
-    kernel, _ = _compressed(kernel, found, settings, None, report)
-    estimate = plan(task.frames, kernel, settings.model.model_copy(update={"features": "all"}), sum(map(len, data)))
-    training = StagedSet(kernel, found, float(estimate.spare_bytes))
-    chosen = choose(data, settings.train.seed)
-
-    def before() -> dict[int, Before]:
-        return priors(kernel, found, data, chosen, report)
-
-    return judge_sparse(training, data, settings, *task.start(noise, data), None, before, report, "kernel")
+    data = task.data(noise)
+    ground = _Ground.make(task, kernel, data, None)
+    start = task.start(noise, data)
+    return judge_sparse(ground.training, data, task.settings, *start, None, ground.priors, task.report, "kernel")
 
 
 def solve_sparse(
@@ -87,25 +107,18 @@ def solve_sparse(
 ) -> Fitted:
     """The sparse posterior, as large as pays, its mean refined where that is wanted; or the mixture of several."""
     settings, report = task.settings, task.report
-    found = [neighbourhood(s, kernel.species, kernel.reach) for s in task.structures]
-    kernel, choices = _compressed(kernel, found, settings, estimate.most_features, report)
-    # Again, now that it is known how many components there are.
-    known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
     data = task.data(noise)
-    estimate = plan(task.frames, kernel, known, sum(len(o) for o in data))
-    training = StagedSet(kernel, found, float(estimate.spare_bytes))
-    # The same structures are left out whatever the noise and the inducing environments.
-    chosen, observed = choose(data, settings.train.seed), data
-    before_data = cache(lambda: priors(kernel, found, observed, chosen, report))
+    ground = _Ground.make(task, kernel, data, estimate.most_features)
+    kernel, choices, estimate, training = ground.kernel, ground.choices, ground.estimate, ground.training
 
     def judge(noise: Noise, before: Judged | None) -> Judged:
         tried = task.data(noise)
-        return judge_sparse(training, tried, settings, *task.start(noise, tried), before, before_data, report)
+        return judge_sparse(training, tried, settings, *task.start(noise, tried), before, ground.priors, report)
 
     noise, shaped = task.shaped(noise, data, judge)
     data = task.data(noise)
     start, free = task.start(noise, data)
-    grown = grow(training, data, estimate, settings, start, free, before_data, report, checkpoint)
+    grown = grow(training, data, estimate, settings, start, free, ground.priors, report, checkpoint)
     if grown.reason:
         choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))
     if settings.hyper.method != "none":
@@ -117,7 +130,7 @@ def solve_sparse(
 
     def left_out(frames: Sequence[Frame], noise: Noise) -> list[Known]:
         levels = refined.levels.values
-        return sparse_left_out_structures(grown.assembled, levels, before_data(), refined.errors, frames, noise)
+        return sparse_left_out_structures(grown.assembled, levels, ground.priors(), refined.errors, frames, noise)
 
     # Of a refined mean there is a closed form for none but the structures that it was judged on.
     known = refined.model is None or refined.errors is not None

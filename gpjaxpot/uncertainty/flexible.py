@@ -83,11 +83,7 @@ class QuantileNetwork(eqx.Module):
 
     def on_host(self, features: Float[np.ndarray, "points size"]) -> Float[np.ndarray, "points levels"]:
         """The same by NumPy: nothing is compiled for a new number of points."""
-        x = np.clip((features - np.asarray(self.centre)) / np.asarray(self.width), -FARTHEST, FARTHEST)
-        for w, b in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            x = x @ np.asarray(w) + np.asarray(b)
-            x = x / (1.0 + np.exp(-x))
-        return self.floor + np.cumsum(np.logaddexp(0.0, x @ np.asarray(self.weights[-1]) + self.biases[-1]), axis=-1)
+        return _together((self,), features)[0]
 
 
 class Flexible(AbstractCalibrator):
@@ -113,7 +109,7 @@ class Flexible(AbstractCalibrator):
 def _together(
     networks: Sequence[QuantileNetwork], features: Float[np.ndarray, "points size"]
 ) -> Float[np.ndarray, "networks points levels"]:
-    """`on_host` of all networks at once: of a small structure the calls would cost more than the products."""
+    """Quantiles of all networks, at once: of a small structure single calls would cost more than the products."""
 
     def stacked(of: Callable[[QuantileNetwork], AnyArray]) -> np.ndarray:
         return np.stack([np.asarray(of(n)) for n in networks])[:, None]
@@ -244,6 +240,7 @@ def _steps(trained, state, fixed, features, scores, weights, scaled, key):
     count = scores.shape[0]
 
     def step(carry, key):
+        """One step of the optimiser."""
         trained, state = carry
         some = jnp.arange(count) if count <= BATCH else jax.random.randint(key, (BATCH,), 0, count)
         gradients = jax.grad(_loss)(trained, fixed, features[some], scores[some], weights[some], scaled)
