@@ -14,7 +14,7 @@ from gpjaxpot.potential.force_scores import ForceScores
 from gpjaxpot.potential.force_strategy import TO_TRAIN, Strategy, choose_strategy, unseen_factors
 from gpjaxpot.potential.potential import Potential
 from gpjaxpot.structures.labels import Frame
-from gpjaxpot.uncertainty.conformal import check_level, group_weights
+from gpjaxpot.uncertainty.conformal import check_level
 from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
 from gpjaxpot.uncertainty.remoteness import Remoteness
 
@@ -161,8 +161,7 @@ def _quantiles(
     count = len(np.unique(structure))
     if count < least:
         return QuantileFunction.gaussian(float(np.sqrt(np.mean(scores**2) / directions)), float(count), directions)
-    weights, new = group_weights(structure, by="point")
-    return QuantileFunction.from_scores(scores, weights, new)
+    return QuantileFunction.from_groups(scores, structure)
 
 
 def _fingerprint(known: Sequence[Known]) -> str:

@@ -5,6 +5,7 @@ $Q(p) = Φ^{-1}((1 + p)/2)$; a calibrated σ is $Q(0.6827)\,σ$, the half-width 
 """
 
 import math
+from collections.abc import Hashable, Sequence
 
 import equinox as eqx
 import numpy as np
@@ -12,7 +13,8 @@ from jaxtyping import Float
 from scipy import interpolate, special, stats
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.uncertainty.conformal import check_level, conformal_quantiles
+from gpjaxpot.uncertainty.conformal import check_level, conformal_quantiles, group_places, group_weights
+from gpjaxpot.uncertainty.group_levels import held_shares
 
 ONE_SIGMA = math.erf(1.0 / math.sqrt(2.0))
 """Probability of a Gaussian within one σ, 0.6827."""
@@ -80,6 +82,27 @@ class QuantileFunction(eqx.Module):
         levels = np.unique(np.concatenate([steps, [p for p in _ALWAYS if p <= limit]]))
         widths = conformal_quantiles(scores, levels, weights, new_weight)
         return cls(np.append(0.0, levels), np.append(0.0, widths), limit, total / new_weight - 1.0)
+
+    @classmethod
+    def from_groups(
+        cls, scores: Float[np.ndarray, " points"], groups: Sequence[Hashable] | np.ndarray
+    ) -> "QuantileFunction":
+        """Quantiles of |error|/σ of points that come in groups, such as the atoms of structures.
+
+        Order statistics at the level that groups left out show them to have (`held_shares`): those of `from_scores` are
+        made for points that err together, and hold more than they promise where they do not.  Up to the same limit.
+
+        Raises:
+            InputError: as `from_scores`.
+        """
+        made = cls.from_scores(scores, *group_weights(groups, by="point"))
+        levels = made.levels.copy()
+        levels[1:] = held_shares(scores, group_places(groups), made.levels[1:])
+        asked = np.array([p for p in (*_ALWAYS, made.limit) if p <= made.limit])
+        # Of equal levels the least width will do; there is one for each level that is asked for.
+        every = np.unique(np.concatenate([levels[levels <= made.limit], asked]))
+        place = np.minimum(np.searchsorted(levels, every), len(levels) - 1)
+        return cls(every, made.widths[place], made.limit, made.effective)
 
     def supports(self, level: float) -> bool:
         """Whether there is an interval of this level."""
