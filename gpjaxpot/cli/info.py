@@ -9,7 +9,7 @@ from gpjaxpot.cli.arguments import Model
 from gpjaxpot.structures.elements import symbol
 
 _UNITS = {
-    **dict.fromkeys(("cutoff", "sigma", "cutoff_width", "radial_scale"), "Å"),
+    **dict.fromkeys(("cutoff", "sigma", "cutoff_width", "radial_scale", "outer"), "Å"),
     **dict.fromkeys(("energy", "isolated_energy", "energy_per_species", "values"), "eV"),
     **dict.fromkeys(("time", "fit_seconds"), "s"),
     "variance": "eV²",

@@ -24,6 +24,7 @@ from gpjaxpot.potential.left_out_structures import LeftOutStructures
 from gpjaxpot.potential.levels import VARIANCE, Levels
 from gpjaxpot.potential.potential import Potential, _need_float64
 from gpjaxpot.potential.record import make_record
+from gpjaxpot.potential.repulsion_radii import check_repulsion, choose_repulsion
 from gpjaxpot.potential.settings import NoiseSettings, Settings
 from gpjaxpot.potential.solve import judge_kernel, solve_exact, solve_sparse
 from gpjaxpot.potential.task import Task
@@ -73,6 +74,7 @@ def fit(
         return _held_out(frames, parts, settings, report, checkpoint)
     started = time.monotonic()
     _check_calibration(frames, settings)
+    check_repulsion(frames, settings.repulsion)
     kernel, choices = _kernel(frames, parts, settings, report)
     reference = fit_reference(frames, given=settings.energy_per_species or None)
     task = Task(frames, reference, settings, report)
@@ -99,6 +101,8 @@ def fit(
     choices += _level_choices(settings, levels, free, learned, reference)
     calibration, choice = _calibration(fitted.left_out, frames, learned, settings)
     choices.append(choice)
+    repulsion, chosen = choose_repulsion(frames, final, settings.repulsion)
+    choices += chosen
     record = make_record(final, model, reference, learned, settings, choices, frames, data)
     if hyper:
         record["hyperparameters"] = solved.record
@@ -108,7 +112,7 @@ def fit(
     if checkpoint is not None:
         for path in checkpoints(checkpoint):
             path.unlink(missing_ok=True)
-    return Potential(final, model, model.centres(final), reference, learned, record, calibration)
+    return Potential(final, model, model.centres(final), reference, learned, record, calibration, repulsion)
 
 
 def _check_calibration(frames: Sequence[Frame], settings: Settings) -> None:

@@ -22,18 +22,22 @@ from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.kernel_spec import from_spec
 from gpjaxpot.potential.potential import Potential
 from gpjaxpot.potential.predictor import Centres
+from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.structures.files import atomic_write
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 # Format 2 has several posteriors mixed, which a reader of format 1 would take for one; format 3 has projected
-# descriptors or a refined mean; format 4 has a calibration.  A model is written in the lowest format that can hold it.
-FORMAT = 4
+# descriptors or a refined mean; format 4 has a calibration; format 5 has a repulsion.  A model is written in the lowest
+# format that can hold it.
+FORMAT = 5
 MAGIC = "gpjaxpot"
 # Arrays of a posterior, in the order of its fields.
 SPARSE = ("weights", "whitening", "factor", "log_marginal_likelihood")
 MIXED = ("weights", "whitening", "factor", "between", "shares", "log_marginal_likelihood")
+# Arrays of a repulsion.
+RADII = ("outer", "inner", "charges")
 HEADER = "gpjaxpot"
 # A header of more than this many bytes is no model's.
 LARGEST_HEADER = 100_000_000
@@ -62,6 +66,8 @@ def save(potential: Potential, path: str | Path) -> None:
     if potential.calibration is not None:
         calibration, parts = pack(potential.calibration, "calibration")
         arrays |= parts
+    if potential.repulsion is not None:
+        arrays |= {f"repulsion.{name}": np.asarray(getattr(potential.repulsion, name), order="C") for name in RADII}
     header = {
         "magic": MAGIC,
         "format": _format(potential),
@@ -100,6 +106,8 @@ def load(path: str | Path) -> Potential:
 
 def _format(potential: Potential) -> int:
     """The lowest format that holds all of it."""
+    if potential.repulsion is not None:
+        return 5
     if potential.calibration is not None:
         return 4
     return 3 if _beyond(potential) else 2 if isinstance(potential.model.posterior, Mixture) else 1
@@ -211,7 +219,10 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
     centres = eqx.tree_at(lambda c: c.values, centres, jnp.asarray(arrays["centres.values"]))
     described = header.get("calibration")
     calibration = None if described is None else unpack(described, arrays)
-    return Potential(kernel, model, centres, reference, noise, record, calibration)
+    repulsion = None
+    if "repulsion.outer" in arrays:
+        repulsion = Repulsion(*(jnp.asarray(arrays[f"repulsion.{name}"]) for name in RADII))
+    return Potential(kernel, model, centres, reference, noise, record, calibration, repulsion)
 
 
 def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:

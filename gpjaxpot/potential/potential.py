@@ -18,6 +18,7 @@ from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
 from gpjaxpot.potential.prediction import Prediction, noise_fields
 from gpjaxpot.potential.predictor import Centres, Neighbours, evaluate
+from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.spreads import spreads
 from gpjaxpot.structures.labels import Frame
@@ -44,6 +45,8 @@ class Potential(eqx.Module):
     """Plain JSON: settings, choices, counts, versions, fingerprint, calibration."""
     calibration: Calibration | None = None
     """What makes raw spreads hold; None if there were too few data, or it was not wanted."""
+    repulsion: Repulsion | None = None
+    """Of atoms nearer to each other than any in the data; part of the mean, and zero on all training structures."""
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -94,10 +97,8 @@ class Potential(eqx.Module):
     ) -> tuple[Prediction, Any]:
         """Predict one structure as `predict` does; with spreads, also the vectors of its environments, one a row."""
         batch = finder.batch(structure)
-        kernel, centres, shown = self.kernel, self.centres, batch
-        if dtype == "float32":
-            kernel, centres, shown = single((kernel, centres, batch))
-        mean = evaluate(kernel, centres, shown)
+        parts = self.kernel, self.centres, batch, self.repulsion
+        mean = evaluate(*(single(parts) if dtype == "float32" else parts))
         n, volume = len(structure), structure.volume
         energies = np.asarray(mean.energies, dtype=np.float64)[:n] + self.reference.energies(structure)
         fields: dict[str, Any] = {

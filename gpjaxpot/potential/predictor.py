@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from gpjaxpot.covariance.blocks import VOIGT
 from gpjaxpot.descriptors.staged import expand, pullback
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.structures.batch import Batch, Neighbourhood, atom_bucket, collate, slot_bucket
 from gpjaxpot.structures.batch import neighbourhood as find
 from gpjaxpot.structures.structure import Structure
@@ -68,7 +69,9 @@ class Evaluated(eqx.Module):
 
 
 @jax.jit  # not filter_jit: all leaves are arrays, and a call costs a tenth of a small prediction less
-def evaluate(kernel: EnergyKernel, centres: Centres, batch: Batch) -> Evaluated:
+def evaluate(
+    kernel: EnergyKernel, centres: Centres, batch: Batch, repulsion: Repulsion | None = None
+) -> Evaluated:
     """Energies, forces and strain derivatives of all structures in `batch`."""
     r = batch.displacements().astype(centres.values.dtype)
     n = batch.n_atoms
@@ -84,6 +87,8 @@ def evaluate(kernel: EnergyKernel, centres: Centres, batch: Batch) -> Evaluated:
         energies, slopes = _chunk(
             kernel, centres, batch.slots, r, batch.mask, batch.species, batch.atom_mask
         )
+    if repulsion is not None:
+        energies, slopes = repulsion.add(energies, slopes, r, batch)
     virial = jnp.einsum("bka,cka->bca", r, slopes)
     sym = jnp.stack([0.5 * (virial[i, j] + virial[j, i]) for i, j in VOIGT])
     owner, count = batch.owner, batch.n_structures + 1

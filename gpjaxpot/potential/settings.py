@@ -147,6 +147,19 @@ class CalibrationSettings(_Part):
     )
 
 
+class RepulsionSettings(_Part):
+    """Of atoms nearer to each other than any in the data: screened nuclei, zero on all training structures."""
+
+    type: Literal["zbl", "none"] = Field("zbl", description="zbl (Ziegler, Biersack & Littmark), or none")
+    inner: float = Field(
+        0.7, gt=0, lt=1, description="share of the outer radius at which the repulsion begins to be switched off"
+    )
+    outer: dict[str, Positive] = Field(
+        default_factory=dict,
+        description="Å, [repulsion.outer]: where it has vanished, e.g. Si-O = 1.2; else 0.9 of the least distance",
+    )
+
+
 class Settings(_Part):
     """All settings of a fit."""
 
@@ -159,6 +172,7 @@ class Settings(_Part):
     train: TrainSettings = Field(default_factory=lambda: TrainSettings.model_validate({}))
     hyper: HyperSettings = Field(default_factory=lambda: HyperSettings.model_validate({}))
     calibration: CalibrationSettings = Field(default_factory=lambda: CalibrationSettings.model_validate({}))
+    repulsion: RepulsionSettings = Field(default_factory=lambda: RepulsionSettings.model_validate({}))
     energy_per_species: dict[str, float] = Field(default_factory=dict)
 
 
@@ -265,6 +279,7 @@ def template_text() -> str:
         ("[train]", TrainSettings),
         ("[hyper]", HyperSettings),
         ("[calibration]", CalibrationSettings),
+        ("[repulsion]", RepulsionSettings),
     ):
         lines += ["", name, f"# {(part.__doc__ or '').strip()}"]
         for key, field in part.model_fields.items():

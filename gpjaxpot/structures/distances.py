@@ -1,5 +1,6 @@
 """Atoms of a structure that are nearer to each other than their sizes allow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,7 +28,7 @@ def closest_pair(structure: Structure, share: float) -> ClosePair | None:
     """
     from vesin import NeighborList
 
-    radii = _covalent_radii()[structure.numbers]
+    radii = covalent_radii()[structure.numbers]
     pairs = NeighborList(cutoff=share * 2 * radii.max(), full_list=False)
     first, second, distances = pairs.compute(
         structure.positions, structure.cell, list(structure.pbc), "ijd"
@@ -53,6 +54,24 @@ def nearest_distance(structure: Structure, cutoff: float) -> float | None:
     return float(distances.min()) if len(distances) else None
 
 
+def least_distances(
+    structures: Sequence[Structure], species: Sequence[int], cutoff: float
+) -> Float[np.ndarray, "species species"]:
+    """Return the least distance (Å) of each two species in all `structures`, images included; ∞ if not below `cutoff`.
+
+    Every atom's species must be among `species`, which ascend.
+    """
+    from vesin import NeighborList
+
+    least = np.full((len(species), len(species)), np.inf)
+    search = NeighborList(cutoff=cutoff, full_list=False)
+    for structure in structures:
+        first, second, distances = search.compute(structure.positions, structure.cell, list(structure.pbc), "ijd")
+        place = np.searchsorted(species, structure.numbers)
+        np.minimum.at(least, (place[first.astype(int)], place[second.astype(int)]), distances)
+    return np.minimum(least, least.T)
+
+
 def vacuum(structure: Structure) -> float:
     """Return the widest gap (Å) between planes of atoms of a periodic cell; else 0."""
     if not all(structure.pbc):
@@ -66,7 +85,8 @@ def vacuum(structure: Structure) -> float:
 
 
 @cache
-def _covalent_radii() -> Float[np.ndarray, " elements"]:
-    from ase.data import covalent_radii
+def covalent_radii() -> Float[np.ndarray, " elements"]:
+    """Return the covalent radius (Å) of each atomic number: Cordero et al., Dalton Trans. 2832 (2008)."""
+    from ase.data import covalent_radii as radii
 
-    return np.asarray(covalent_radii, dtype=np.float64)
+    return np.asarray(radii, dtype=np.float64)
