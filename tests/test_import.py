@@ -51,3 +51,11 @@ def test_every_public_name_is_found_and_explains_itself() -> None:
 
 def test_version_is_that_of_the_distribution() -> None:
     assert gpjaxpot.__version__ == importlib.metadata.version("gpjaxpot")
+
+
+def test_a_prediction_waits_for_no_library_that_it_does_not_use() -> None:
+    """Else a command's first answer comes a second later."""
+    unused = ("scipy.stats", "optax")
+    program = f"import sys, gpjaxpot.potential.potential; print([m for m in {unused} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

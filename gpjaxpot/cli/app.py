@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from gpjaxpot.cli.calibrate import calibrate
 from gpjaxpot.cli.check import check
+from gpjaxpot.cli.compiled_programs import kept_programs
 from gpjaxpot.cli.demo import demo
 from gpjaxpot.cli.estimate import estimate
 from gpjaxpot.cli.evaluate import evaluate
@@ -27,10 +28,11 @@ class Commands(TyperGroup):
     """Sub-commands that end with one message and status 2 where the input cannot be used."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the sub-command in float64."""
+        """Run the sub-command in float64, with the programs that were compiled before."""
         _prepare_jax()
         try:
-            return super().invoke(ctx)
+            with kept_programs():
+                return super().invoke(ctx)
         except InputError as error:
             typer.secho("error: ", fg="red", bold=True, err=True, nl=False)
             typer.echo(str(error), err=True)

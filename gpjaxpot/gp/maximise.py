@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,9 +68,12 @@ def maximise(
         value = objective(dict(zip(names, y, strict=True)))
         return -value + 0.5 * jnp.sum((strength * (y - middle)) ** 2), value
 
-    evaluate = jax.jit(jax.value_and_grad(loss, has_aux=True))
     share = np.clip((origin - low) / width, 1e-3, 1.0 - 1e-3)
     x = jnp.asarray(width / 4.0 * np.log(share / (1.0 - share)))
+    # The data that the objective holds become arguments.  Left in the program, they were folded into it by the
+    # compiler, and the 57 MB of a small fit were stored with it.
+    slopes = eqx.filter_closure_convert(jax.value_and_grad(loss, has_aux=True), x)
+    evaluate = partial(eqx.filter_jit(lambda f, x: f(x)), slopes)
     direction_of = optax.scale_by_lbfgs()
     update = jax.jit(direction_of.update)
     state = direction_of.init(x)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import scipy
 from jaxtyping import Float
-from scipy import stats
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.potential.calibration import EnvironmentFactor, factor_features, marked
@@ -69,7 +69,7 @@ def choose_strategy(forces: ForceScores, method: str, level: float, seed: int) -
         )
     reduced = plain.reduction(vectors)
     features = factor_features(reduced, species, forces.numbers, forces.spread)
-    levels, unit, scores = np.array([level]), float(stats.chi.ppf(level, 3)), forces.lengths
+    levels, unit, scores = np.array([level]), float(scipy.stats.chi.ppf(level, 3)), forces.lengths
     fold = deal(forces.structure, FOLDS, seed)  # as `cross_fit` deals them
     if method == "class":
         return _by_class(forces, features, reduced.shape[1] - 1, levels, unit, fold, plain, seed)

@@ -12,12 +12,12 @@ network and its training are our own.
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
@@ -214,7 +214,9 @@ def _train(
     ]
 
 
-def _optimiser() -> optax.GradientTransformation:
+def _optimiser() -> Any:
+    import optax  # a tenth of a second, which a prediction need not wait for
+
     return optax.adamw(LEARNING_RATE, weight_decay=DECAY)
 
 

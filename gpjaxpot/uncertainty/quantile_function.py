@@ -9,8 +9,9 @@ from collections.abc import Hashable, Sequence
 
 import equinox as eqx
 import numpy as np
+import scipy  # finds scipy.interpolate, a fifth of a second, when it is asked for
 from jaxtyping import Float
-from scipy import interpolate, special, stats
+from scipy import special
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.uncertainty.conformal import check_level, conformal_quantiles, group_places, group_weights
@@ -52,7 +53,8 @@ class QuantileFunction(eqx.Module):
         """That of a Gaussian with `scale` times the σ; with several directions, of the length of its vectors."""
         even = 2.0 * special.ndtr(np.linspace(0.0, _FARTHEST, _KEPT)) - 1.0
         levels = np.unique(np.concatenate([even, np.array(_ALWAYS)]))
-        return cls(levels, scale * stats.chi.ppf(levels, directions), 1.0, float(effective), exact=True)
+        lengths = np.sqrt(2.0 * special.gammaincinv(0.5 * directions, levels))  # of the χ distribution
+        return cls(levels, scale * lengths, 1.0, float(effective), exact=True)
 
     @classmethod
     def from_scores(
@@ -171,7 +173,7 @@ class QuantileFunction(eqx.Module):
         # Equal quantiles would be an infinite density.
         apart = np.maximum.accumulate(widths + 1e-9 * np.arange(len(widths)) * max(float(widths[-1]), 1e-300))
         normal = _normal(levels)
-        curve = interpolate.PchipInterpolator(apart, normal)
+        curve = scipy.interpolate.PchipInterpolator(apart, normal)
         size = np.abs(z)
         inside = np.minimum(size, apart[-1])
         slope = np.where(size <= apart[-1], curve.derivative()(inside), normal[-1] / apart[-1])

@@ -13,8 +13,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # finds scipy.stats, half a second, when it is asked for
 from jaxtyping import Float, Int
-from scipy import special, stats
+from scipy import special
 
 from gpjaxpot.errors import InputError
 
@@ -113,7 +114,7 @@ def miscalibration_area_from_pit(pit_values: Points) -> float:
 
 def ks_from_pit(pit_values: Points) -> float:
     """Largest distance between the PIT values' distribution and the uniform one (Kolmogorov)."""
-    return float(stats.kstest(pit_values, "uniform").statistic)
+    return float(scipy.stats.kstest(pit_values, "uniform").statistic)
 
 
 def z_variance(mean: Points, std: Points, truth: Points) -> float:
@@ -151,7 +152,7 @@ def spearman(std: Points, error: Points) -> float:
     Even a perfect σ stays below 1, because an error is one draw: 0.45 for Gaussian errors whose
     ln σ has a standard deviation of 0.5.
     """
-    return _correlation(stats.rankdata(std), stats.rankdata(np.abs(error)))
+    return _correlation(scipy.stats.rankdata(std), scipy.stats.rankdata(np.abs(error)))
 
 
 def oracle_spearman(
@@ -191,7 +192,7 @@ def auroc_top5(std: Points, error: Points) -> float:
     n_large, n_rest = int(np.sum(large)), int(np.sum(~large))
     if n_rest == 0:
         return math.nan
-    rank_sum = float(np.sum(stats.rankdata(std)[large]))
+    rank_sum = float(np.sum(scipy.stats.rankdata(std)[large]))
     return (rank_sum - n_large * (n_large + 1) / 2) / (n_large * n_rest)
 
 

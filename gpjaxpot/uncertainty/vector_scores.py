@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import scipy  # finds scipy.stats, half a second, when it is asked for
 from jaxtyping import Float
-from scipy import stats
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.uncertainty.scores import LEVELS
@@ -36,7 +36,7 @@ def vector_nll(residual: Vectors, covariance: Covariances) -> float:
 
 def vector_pit(residual: Vectors, covariance: Covariances) -> PerAtom:
     """Probability integral transform of s² under χ²; uniform on (0, 1) if calibrated."""
-    return stats.chi2.cdf(mahalanobis_squared(residual, covariance), residual.shape[1])
+    return scipy.stats.chi2.cdf(mahalanobis_squared(residual, covariance), residual.shape[1])
 
 
 def mahalanobis_coverage(
