@@ -13,8 +13,8 @@ from gpjaxpot.covariance.rows import inducing_rows
 from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.cross import Cross
-from gpjaxpot.potential.predictor import Centres
 from gpjaxpot.structures.batch import Batch, collate, neighbourhood, slot_bucket
 from gpjaxpot.structures.structure import Structure
 

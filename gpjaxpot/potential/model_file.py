@@ -18,10 +18,10 @@ from gpjaxpot.gp.noise import Noise
 from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.linalg.cholesky import Cholesky
 from gpjaxpot.potential.calibration_file import pack, unpack
+from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.kernel_spec import from_spec
 from gpjaxpot.potential.potential import Potential
-from gpjaxpot.potential.predictor import Centres
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.structures.files import atomic_write
@@ -51,7 +51,7 @@ def save(potential: Potential, path: str | Path) -> None:
     """
     from safetensors.numpy import save as to_bytes
 
-    record = potential.summary()
+    record = potential.record
     if record.get("kernel") is None:
         raise InputError(
             "a model with a FunctionKernel cannot be stored: a model file holds no code; keep the script that "

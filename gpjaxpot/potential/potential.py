@@ -1,6 +1,7 @@
 """The trained potential: predictions with their uncertainty, joint posteriors, samples."""
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.calibration import Calibration, root_spread
+from gpjaxpot.potential.centres import Centres
+from gpjaxpot.potential.collapsed import Collapsed, collapses
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
 from gpjaxpot.potential.prediction import Prediction, noise_fields
-from gpjaxpot.potential.predictor import Centres, Neighbours, evaluate
+from gpjaxpot.potential.predictor import Neighbours, evaluate
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.spreads import spreads
@@ -58,6 +61,11 @@ class Potential(eqx.Module):
         """Distance (Å) beyond which atoms do not see each other."""
         return self.kernel.reach
 
+    @cached_property
+    def mean(self) -> Centres | Collapsed:
+        """What predictions are made from: `centres`, or the polynomial that they are where that is cheaper."""
+        return Collapsed.make(self.kernel, self.centres) if collapses(self.kernel, self.centres) else self.centres
+
     def predict(
         self,
         structures: Any,
@@ -97,17 +105,17 @@ class Potential(eqx.Module):
     ) -> tuple[Prediction, Any]:
         """Predict one structure as `predict` does; with spreads, also the vectors of its environments, one a row."""
         batch = finder.batch(structure)
-        parts = self.kernel, self.centres, batch, self.repulsion
-        mean = evaluate(*(single(parts) if dtype == "float32" else parts))
+        parts = self.kernel, self.mean, batch, self.repulsion
+        made = evaluate(*(single(parts) if dtype == "float32" else parts))
         n, volume = len(structure), structure.volume
-        energies = np.asarray(mean.energies, dtype=np.float64)[:n] + self.reference.energies(structure)
+        energies = np.asarray(made.energies, dtype=np.float64)[:n] + self.reference.energies(structure)
         fields: dict[str, Any] = {
             "energy": float(np.sum(energies)),
             "energies": energies,
-            "forces": np.asarray(mean.forces, dtype=np.float64)[:, :n].T.copy(),
+            "forces": np.asarray(made.forces, dtype=np.float64)[:, :n].T.copy(),
             "stress": None
             if volume is None
-            else np.asarray(mean.virial, dtype=np.float64)[:, 0] / volume,
+            else np.asarray(made.virial, dtype=np.float64)[:, 0] / volume,
         }
         vectors = None
         if uncertainty or covariance:
@@ -174,7 +182,12 @@ class Potential(eqx.Module):
 
     def summary(self) -> dict[str, Any]:
         """Say what the potential is: plain JSON."""
-        return dict(self.record)
+        if collapses(self.kernel, self.centres):
+            components = max(t.descriptor.n_features for t in self.kernel.terms)
+            how = f"polynomial of {components} components, the same for any number of environments"
+        else:
+            how = f"sum over {len(self.centres)} environments"
+        return dict(self.record) | {"evaluated_as": how}
 
     def save(self, path: str | Path) -> None:
         """Write the model file: safetensors with a JSON header, no code."""

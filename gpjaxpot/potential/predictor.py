@@ -1,10 +1,8 @@
-r"""The fast path: energies, forces and stress from contracted coefficients, jitted on padded shapes.
+"""The fast path: energies, forces and stress from a mean in closed form, jitted on padded shapes.
 
-The data are folded into their environments once: with values a_m and gradients v_m of an environment q_m,
-
-    $E = \sum_{im} C_{im} [a_m κ(p_i, q_m) + v_m \cdot \partial_q κ(p_i, q_m)]$,
-
-two matrix products; forces and stress are one reverse pass.  Atoms are taken in chunks that stay in cache.
+The mean is one function of an environment's features, a sum over environments (`centres.py`) or, where that is
+cheaper, a polynomial (`collapsed.py`); forces and stress are one reverse pass.  Atoms are taken in chunks that stay in
+cache.
 """
 
 from dataclasses import replace
@@ -13,51 +11,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from gpjaxpot.covariance.blocks import VOIGT
 from gpjaxpot.descriptors.staged import expand, pullback
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.centres import Centres
+from gpjaxpot.potential.collapsed import Collapsed
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.structures.batch import Batch, Neighbourhood, atom_bucket, collate, slot_bucket
 from gpjaxpot.structures.batch import neighbourhood as find
 from gpjaxpot.structures.structure import Structure
 
 CHUNK = 32
-
-
-class Centres(eqx.Module):
-    """Environments with the coefficients that the data left on them."""
-
-    features: tuple[Float[Array, "_ centres"], ...]
-    species: Int[Array, " centres"]
-    values: Float[Array, " centres"]
-    gradients: tuple[Float[Array, "_ centres"], ...] | None = None
-
-
-def local_energies(
-    kernel: EnergyKernel,
-    centres: Centres,
-    features: tuple[Float[Array, "_ atoms"], ...],
-    species: Int[Array, " atoms"],
-) -> Float[Array, " atoms"]:
-    """Mean energy of each environment, eV, without the energy per species."""
-    total = jnp.zeros(species.shape[0], features[0].dtype)
-    coupling = kernel.coupling(centres.species, species).astype(total.dtype)
-    for i, term in enumerate(kernel.terms):
-        q, p, k = centres.features[i], features[i], term.kernel
-        if centres.gradients is None:
-            gram = k.gram(q, p)
-            total = total + centres.values @ (coupling * gram)
-        elif k.cosine:
-            t = q.T @ p
-            value, slope = jax.jvp(k.profile, (t,), (jnp.ones_like(t),))
-            along = centres.gradients[i].T @ p
-            total = total + jnp.sum(coupling * (centres.values[:, None] * value + slope * along), 0)
-        else:
-            gram, along = jax.jvp(lambda q, p=p, k=k: k.gram(q, p), (q,), (centres.gradients[i],))
-            total = total + jnp.sum(coupling * (centres.values[:, None] * gram + along), 0)
-    return total
 
 
 class Evaluated(eqx.Module):
@@ -70,22 +36,22 @@ class Evaluated(eqx.Module):
 
 @jax.jit  # not filter_jit: all leaves are arrays, and a call costs a tenth of a small prediction less
 def evaluate(
-    kernel: EnergyKernel, centres: Centres, batch: Batch, repulsion: Repulsion | None = None
+    kernel: EnergyKernel, mean: Centres | Collapsed, batch: Batch, repulsion: Repulsion | None = None
 ) -> Evaluated:
     """Energies, forces and strain derivatives of all structures in `batch`."""
-    r = batch.displacements().astype(centres.values.dtype)
+    r = batch.displacements().astype(mean.dtype)
     n = batch.n_atoms
     if n > CHUNK and n % CHUNK == 0:
         split = lambda x: jnp.moveaxis(x.reshape(*x.shape[:-1], -1, CHUNK), -2, 0)  # noqa: E731
         arguments = (split(r), split(batch.mask), split(batch.species), split(batch.atom_mask))
         energies, slopes = jax.lax.map(
-            lambda x: _chunk(kernel, centres, batch.slots, *x), arguments
+            lambda x: _chunk(kernel, mean, batch.slots, *x), arguments
         )
         energies = energies.reshape(n)
         slopes = jnp.moveaxis(slopes, 0, -2).reshape(r.shape)
     else:
         energies, slopes = _chunk(
-            kernel, centres, batch.slots, r, batch.mask, batch.species, batch.atom_mask
+            kernel, mean, batch.slots, r, batch.mask, batch.species, batch.atom_mask
         )
     if repulsion is not None:
         energies, slopes = repulsion.add(energies, slopes, r, batch)
@@ -96,18 +62,14 @@ def evaluate(
     return Evaluated(energies, batch.gather_forces(slopes), per_structure)
 
 
-def _chunk(kernel, centres, slots, r, mask, species, real):
+def _chunk(kernel, mean, slots, r, mask, species, real):
     """Energies of some atoms, and the derivative of their sum by their displacements."""
     parts = [expand(t.descriptor, r, mask, species, slots) for t in kernel.terms]
-    energies, back = jax.vjp(
-        lambda f: local_energies(kernel, centres, f, species) * real,
-        tuple(e.features for e in parts),
-    )
-    (by_features,) = back(jnp.ones_like(energies))
+    energies, by_features = mean.energies_and_slopes(kernel, tuple(e.features for e in parts), species)
     slopes = jnp.zeros_like(r)
     for term, e, g in zip(kernel.terms, parts, by_features, strict=True):
         slopes = slopes + pullback(term.descriptor, e, g, slots)
-    return energies, jnp.where(mask, slopes, 0.0)
+    return energies * real, jnp.where(mask, slopes, 0.0)
 
 
 class Neighbours:

@@ -19,10 +19,10 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.gp.conjugate_gradients import LowRank, Solution, conjugate_gradients
 from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.noise import OBSERVABLES
+from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Kept
 from gpjaxpot.potential.levels import LEAST_STRUCTURES, VARIANCE, Levels, calibrated, logs
-from gpjaxpot.potential.predictor import Centres
 from gpjaxpot.potential.sparse_fit import FIXED, Assembled, under
 from gpjaxpot.potential.sparse_model import SparseModel
 

@@ -10,8 +10,8 @@ from gpjaxpot.covariance.rows import inducing_rows
 from gpjaxpot.gp.mixture import Mixture
 from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.cross import Cross
-from gpjaxpot.potential.predictor import Centres
 from gpjaxpot.structures.batch import Batch
 
 

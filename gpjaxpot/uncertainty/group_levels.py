@@ -1,13 +1,14 @@
 r"""What share of a new group's points a conformal quantile holds: more than its level, where groups have many points.
 
-The atoms of a new structure are as many infinite scores to a conformal quantile, which so keeps its level even if all of
-them err together.  Where they do not, it holds a share that is larger by up to p/n, 1.3 points at p = 0.9 with 70
+The atoms of a new structure are as many infinite scores to a conformal quantile, which so keeps its level even if all
+of them err together.  Where they do not, it holds a share that is larger by up to p/n, 1.3 points at p = 0.9 with 70
 structures.  The share is found by leaving each group out and looking at it with the quantile of the others:
 
     $C(a) = a + \sum_g w_g [F_g(q_{-g}(a)) - a_{-g}]$,
 
-with F_g the share of a group's scores below the others' quantile at level a, $a_{-g} \ge a$ the level at which that order
-statistic stands among the others, and w_g the group's share of the points.  Groups of one point each give C(a) = a.
+with F_g the share of a group's scores below the others' quantile at level a, $a_{-g} \ge a$ the level at which that
+order statistic stands among the others, and w_g the group's share of the points.  Groups of one point each give
+C(a) = a.
 
 Source: our own; for leaving groups out, Barber, Candès, Ramdas & Tibshirani, Ann. Statist. 49, 486 (2021) (jackknife+).
 """
