@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpjaxpot.errors import InputError
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
+from gpjaxpot.potential.span import SPAN, check_spannable, span_size
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.pairs import find_pairs
 
@@ -59,7 +61,7 @@ class Estimate:
     refine: str = "the model is exact"
     """Why the mean of a sparse model is not to be refined unless asked for; "" if it may be."""
     most_features: int | None = None
-    """Components with which a refinement that may follow keeps to its share of the time."""
+    """Components with which a refinement that may follow keeps to its share of the time, or a span to all of it."""
     products: int = 0
     """Products with the covariance of all data that a refinement has time for."""
     spare_bytes: int = 0
@@ -111,6 +113,9 @@ def plan(
     """Choose exact or sparse, and the number of inducing environments, within the budgets.
 
     `before` are seconds that pass before, in which the kernel is learned.
+
+    Raises:
+        InputError: for inducing vectors that are to span what no budget allows, or a kernel that is no polynomial.
     """
     extra = COMPILATION + before
     atoms = sum(len(f.structure) for f in frames)
@@ -131,6 +136,14 @@ def plan(
     if model.method == "exact":
         seconds = exact[1] + extra
         return Estimate("exact", None, None, n, atoms, int(exact[0]), seconds, seconds, free, "asked for")
+    if model.selection == SPAN:
+        wanted, most, memory, seconds = work.span(budget, model.time * speed / OVERHEAD)
+        seconds = OVERHEAD * seconds / speed + extra
+        reason = "asked for" if model.method == "sparse" else "model.selection=span: exact for any amount of data"
+        return Estimate(
+            "sparse", wanted, wanted, n, atoms, int(memory), seconds, seconds, free, reason,
+            "its mean is the exact one", most, 0, max(0, int(budget - memory)),
+        )  # fmt: skip
     fits = exact[0] <= budget and exact[1] <= model.time and n <= MOST_EXACT
     if model.method == "auto" and model.n_inducing == "auto" and fits:
         reason = (
@@ -220,6 +233,15 @@ def _exact_cost(
     return 8.0 * (3.0 * n**2 + 1.2 * directions), OVERHEAD * flops / speed
 
 
+def over_budget(components: int, size: int, most: int) -> InputError:
+    """What to say of vectors of more than the `most` components whose functions can be spanned."""
+    instead = f"set model.features={most}, or fewer" if most else "take another selection, such as leverage"
+    return InputError(
+        f"model.selection=span with {components} components takes {size} inducing vectors, more than the budget of "
+        f"memory and time allows: {instead}, or raise model.memory and model.time"
+    )
+
+
 class _Work:
     """Memory in bytes and multiplications and additions of a sparse fit and of its refinement."""
 
@@ -239,14 +261,44 @@ class _Work:
         # Pairs of environments that see each other: those of one species, unless species are coupled.
         self.alike = 1.0 if kernel.similarity is not None else float(np.sum(shares**2))
         self.projects = self.features < self.spectrum
+        self.kernel, self.model = kernel, model
 
-    def sparse(self, m: int) -> tuple[float, float]:
-        """With `m` inducing environments."""
+    def span(self, memory: float, flops: float) -> tuple[int, int, float, float]:
+        """Inducing vectors that span all functions, the most components with which they would keep to a budget of
+        memory and of work, and their own.
+
+        Raises:
+            InputError: for vectors that are given to be longer.
+        """  # fmt: skip
+        kernel, model = self.kernel, self.model
+        check_spannable(t.kernel for t in kernel.terms)
+        longest = max(t.descriptor.n_features for t in kernel.terms)
+        whole = all(t.descriptor.projection is None for t in kernel.terms)
+
+        def cost(d: int) -> tuple[float, float]:
+            return self.sparse(span_size(kernel, d), sum(min(d, t.descriptor.n_features) for t in kernel.terms))
+
+        most = longest
+        while most > 0 and not (cost(most)[0] <= memory and cost(most)[1] <= flops):
+            most -= 1
+        kept = longest
+        if whole and model.features == "auto":
+            bound = longest if model.most_features == "auto" else model.most_features
+            kept = min(max(1, round(KEPT * longest)), bound, max(1, most))
+        elif whole and isinstance(model.features, int):
+            kept = min(model.features, longest)
+        if kept > most and model.n_inducing == "auto":
+            raise over_budget(kept, span_size(kernel, kept), most)
+        return span_size(kernel, kept), most, *cost(kept)
+
+    def sparse(self, m: int, features: int | None = None) -> tuple[float, float]:
+        """With `m` inducing environments, and as many components as are expected, or `features`."""
+        features = self.features if features is None else features
         jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
-        each = self.features * (self.alike * m + self.spectrum * self.projects)
+        each = features * (self.alike * m + self.spectrum * (features < self.spectrum))
         flops = 2.0 * self.atoms * jacobian * each + 3.0 * self.n * m**2 + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)
-        vectors = min(self.atoms, 20000) * self.features
+        vectors = min(self.atoms, 20000) * features
         return 8.0 * (2.0 * batch + 12.0 * m**2 + vectors) + 3e8, flops
 
     def refinement(self, m: int) -> tuple[float, float, float]:

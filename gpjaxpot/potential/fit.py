@@ -27,6 +27,7 @@ from gpjaxpot.potential.record import make_record
 from gpjaxpot.potential.repulsion_radii import check_repulsion, choose_repulsion
 from gpjaxpot.potential.settings import NoiseSettings, Settings
 from gpjaxpot.potential.solve import judge_kernel, solve_exact, solve_sparse
+from gpjaxpot.potential.span import SPAN, check_spannable
 from gpjaxpot.potential.task import Task
 from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
@@ -75,6 +76,7 @@ def fit(
     started = time.monotonic()
     _check_calibration(frames, settings)
     check_repulsion(frames, settings.repulsion)
+    _check_selection(parts, settings)
     kernel, choices = _kernel(frames, parts, settings, report)
     reference = fit_reference(frames, given=settings.energy_per_species or None)
     task = Task(frames, reference, settings, report)
@@ -126,6 +128,16 @@ def _check_calibration(frames: Sequence[Frame], settings: Settings) -> None:
             "calibration.fraction, or calibration.method=none"
         )
     check_wanted(wanted.method, wanted.level, sum(not (f.isolated or f.labels.empty) for f in frames))
+
+
+def _check_selection(parts: Sequence[Any], settings: Settings) -> None:
+    """Refuse, before any work, to span what is not finite."""
+    if settings.model.selection != SPAN or settings.model.method == "exact":
+        return
+    whole = [t for p in parts if isinstance(p, EnergyKernel) for t in p.terms]
+    kernels = [p for p in parts if isinstance(p, AbstractKernel)]
+    kernels += [t.kernel for t in (*whole, *(p for p in parts if isinstance(p, Term)))]
+    check_spannable(kernels or [kernel_function(settings.kernel)])
 
 
 def _held_out(

@@ -12,6 +12,7 @@ from gpjaxpot.potential.budget import Estimate
 from gpjaxpot.potential.held_out import Before, Kept
 from gpjaxpot.potential.levels import Levels
 from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.span import SPAN
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -19,6 +20,7 @@ from gpjaxpot.potential.training import Observations
 Callback = Callable[[str, int, int], None]
 # Twice as many inducing environments must lower the errors of structures left out by this share.
 LEAST_GAIN = 0.02
+SPANNED = "they determine all functions of the kernel: the posterior is the exact one"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def grow(
     """Assemble with twice the inducing environments, again and again, until that gains too little.
 
     The gain of the last doubling is that over every other of its environments.  Stops at what `estimate` allows, or
-    at once where the number is given.  `priors` gives those of what `choose` leaves out.
+    at once where the number is given or follows from the kernel.  `priors` gives those of what `choose` leaves out.
     """
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
@@ -58,6 +60,8 @@ def grow(
         assembled = Assembled.make(training, data, inducing, seed, callback, stored)
         kept = cache(lambda made=assembled: made.hold(priors()))
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, middles)
+        if settings.model.selection == SPAN:
+            return Grown(assembled, levels, SPANNED, kept)
         if asked != "auto":
             fewer = len(inducing) < int(asked)
             return Grown(assembled, levels, f"{asked} asked for, but no more are distinct" * fewer, kept)

@@ -10,6 +10,7 @@ from gpjaxpot.potential.descriptor_linter import lint_descriptors
 from gpjaxpot.potential.linted_data import LintedData, given
 from gpjaxpot.potential.noise_linter import lint_noise
 from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.span import SPAN
 from gpjaxpot.structures.elements import atomic_number, symbols
 from gpjaxpot.structures.finding import LEVELS, Finding
 from gpjaxpot.structures.labels import Frame
@@ -110,7 +111,7 @@ def _of_kernel(settings: Settings, data: LintedData) -> Iterator[Finding]:
 def _of_size(settings: Settings, data: LintedData) -> Iterator[Finding]:
     model, train = settings.model, settings.train
     atoms = sum(len(f.structure) for f in data.frames)
-    if given(model, "n_inducing") and int(model.n_inducing) > atoms:
+    if given(model, "n_inducing") and model.selection != SPAN and int(model.n_inducing) > atoms:
         yield Finding(
             "note",
             "inducing-many",

@@ -92,8 +92,9 @@ class ModelSettings(_Part):
 
     method: Literal["auto", "exact", "sparse"] = Field("auto", description="auto, exact or sparse")
     n_inducing: Auto | int = Field("auto", description="inducing environments of the sparse model")
-    selection: Literal["leverage", "cur", "farthest"] = Field(
-        "leverage", description="how they are chosen: leverage, cur or farthest"
+    selection: Literal["leverage", "cur", "farthest", "span"] = Field(
+        "leverage",
+        description="how they are chosen: leverage, cur or farthest; span: so that zeta 1 or 2 has its exact posterior",
     )
     features: Auto | Literal["all"] | Count = Field(
         "auto", description="components kept of each SOAP vector; auto: as few as lose little, all, or a number"

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
+from gpjaxpot.errors import InputError
 from gpjaxpot.gp.exact import ExactPosterior
+from gpjaxpot.gp.inducing import SELECTIONS
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels import EnergyKernel
-from gpjaxpot.potential.budget import Estimate, plan
+from gpjaxpot.potential.budget import Estimate, over_budget, plan
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.compared import Known
 from gpjaxpot.potential.compression import compress
@@ -23,6 +25,7 @@ from gpjaxpot.potential.left_out_structures import (
 )
 from gpjaxpot.potential.refinement import Refined, refine
 from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.span import SPAN, span_size
 from gpjaxpot.potential.sparse_fit import judge_sparse
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.task import Task
@@ -88,6 +91,8 @@ class _Ground:
         found = [neighbourhood(s, kernel.species, kernel.reach) for s in task.structures]
         kernel, choices = _compressed(kernel, found, settings, most, report)
         known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
+        if known.selection == SPAN:
+            known = known.model_copy(update={"n_inducing": _spanned(kernel, settings, most)})
         estimate = plan(task.frames, kernel, known, sum(len(o) for o in data))
         training = StagedSet(kernel, found, float(estimate.spare_bytes))
         chosen = choose(data, settings.train.seed)
@@ -97,6 +102,7 @@ class _Ground:
 def judge_kernel(task: Task, kernel: EnergyKernel, noise: Noise) -> Judged:
     """What a sparse model with this kernel and few inducing environments makes of structures left out."""
     data = task.data(noise)
+    task = replace(task, settings=_by_few(task.settings))
     ground = _Ground.make(task, kernel, data, None)
     start = task.start(noise, data)
     return judge_sparse(ground.training, data, task.settings, *start, None, ground.priors, task.report, "kernel")
@@ -113,7 +119,8 @@ def solve_sparse(
 
     def judge(noise: Noise, before: Judged | None) -> Judged:
         tried = task.data(noise)
-        return judge_sparse(training, tried, settings, *task.start(noise, tried), before, ground.priors, report)
+        few = _by_few(settings)
+        return judge_sparse(training, tried, few, *task.start(noise, tried), before, ground.priors, report)
 
     noise, shaped = task.shaped(noise, data, judge)
     data = task.data(noise)
@@ -137,6 +144,33 @@ def solve_sparse(
     return Fitted(kernel, noise, solved, choices, left_out if known else None)
 
 
+def _by_few(settings: Settings) -> Settings:
+    """Settings of a model with few inducing environments, by which choices are made: they are atoms'."""
+    if settings.model.selection != SPAN:
+        return settings
+    return settings.model_copy(
+        update={"model": settings.model.model_copy(update={"selection": SELECTIONS[0], "n_inducing": "auto"})}
+    )
+
+
+def _spanned(kernel: EnergyKernel, settings: Settings, most: int | None) -> int:
+    """How many inducing vectors span the functions of the kernel, whose components may be `most`.
+
+    Raises:
+        InputError: where they are more than the budget allows, or not as many as were asked for.
+    """
+    size, asked = span_size(kernel), settings.model.n_inducing
+    components = max(t.descriptor.n_features for t in kernel.terms)
+    if asked != "auto" and int(asked) != size:
+        raise InputError(
+            f"model.n_inducing={asked}, but with {components} components model.selection=span takes {size} inducing "
+            "vectors: leave model.n_inducing out"
+        )
+    if asked == "auto" and most is not None and components > most:
+        raise over_budget(components, size, most)
+    return size
+
+
 def _compressed(
     kernel: EnergyKernel, found: Sequence[Neighbourhood], settings: Settings, most: int | None, report: Callback
 ) -> tuple[EnergyKernel, list[Choice]]:
@@ -154,7 +188,8 @@ def _compressed(
     choices = [Choice("model.features", made.kept, why)]
     if wanted == "auto" and bound == "auto":
         # Found again by a slower machine, it would be another.
-        why = "no bound" if most == whole else "of more there would be too little time to solve for the exact mean"
+        what = "the exact posterior" if settings.model.selection == SPAN else "to solve for the exact mean"
+        why = "no bound" if most == whole else f"of more there would be too little time or memory for {what}"
         choices.append(Choice("model.most_features", most, why))
     return made.kernel, choices
 
@@ -165,6 +200,8 @@ def _refined(
     """The refined mean of a sparse model, where that is wanted."""
     asked = settings.model.refine
     refined = Refined(None, grown.levels, estimate.refine)
+    if settings.model.selection == SPAN:
+        return refined
     if settings.train.objective == "evidence" and asked == "auto":
         refined = replace(refined, reason="levels are those of the sparse model's evidence")
     elif asked is True or (asked == "auto" and not estimate.refine):

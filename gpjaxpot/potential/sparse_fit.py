@@ -26,6 +26,7 @@ from gpjaxpot.linalg.streamed_qr import StreamedQR
 from gpjaxpot.potential.held_out import Before, Judged, Kept, choose
 from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
 from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.span import SPAN, span
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -48,8 +49,13 @@ def choose_inducing(
     seed: int,
     callback: Callback,
 ) -> Environments:
-    """Choose inducing environments among those of all structures; isolated atoms are always among them."""
+    """Choose inducing environments among those of all structures; isolated atoms are always among them.
+
+    With the selection "span" they are no atoms', and as many as there are.
+    """
     kernel = training.kernel
+    if selection == SPAN:
+        return span(kernel)
     vectors: list[list[np.ndarray]] = [[] for _ in kernel.terms]
     species, alone = [], []
     total = sum(len(f.structure) for f in training.found)

@@ -57,3 +57,24 @@ def sparse(frames):
     """Sparse potential whose inducing environments are all those of the training set."""
     chosen = settings("model.method=sparse", "model.n_inducing=24", "model.selection=farthest")
     return gp.fit(frames[:6], soap(), gp.DotPower(2), settings=chosen)
+
+
+MIXED = 0.5 * gp.DotPower(2) + 0.1 * gp.DotPower(1)
+
+
+def mixed_soap():
+    """Descriptor of two species with twenty components."""
+    return soap(n_max=2, l_max=1)
+
+
+@pytest.fixture(scope="session")
+def mixed_frames():
+    """Twelve structures of two species, and one more."""
+    first = labelled(7, species=(14, 32), seed=2)
+    return [*first[:6], *labelled(6, species=(32, 14), seed=4), first[6]]
+
+
+@pytest.fixture(scope="session")
+def mixed_exact(mixed_frames):
+    """Exact potential of two species on the twelve, with a kernel of linear and quadratic parts."""
+    return gp.fit(mixed_frames[:12], mixed_soap(), MIXED, settings=settings("model.method=exact"))

@@ -10,7 +10,7 @@ from gpjaxpot.potential.centres import Centres, local_energies
 from gpjaxpot.potential.collapsed import Collapsed, collapses
 from gpjaxpot.potential.potential import single
 from gpjaxpot.potential.predictor import Neighbours, evaluate
-from tests.potential.conftest import labelled, settings, soap
+from tests.potential.conftest import MIXED, mixed_soap, settings, soap
 
 ONE, TWO = gp.DotPower(1), gp.DotPower(2)
 SIMILAR = jnp.array([[1.0, 0.4], [0.4, 0.8]])
@@ -65,27 +65,20 @@ def test_it_is_taken_only_where_it_is_right_and_cheaper():
             Collapsed.make(kernel, centres)
 
 
-@pytest.fixture(scope="module")
-def mixed():
-    """Structures of two species."""
-    return labelled(7, species=(14, 32), seed=2)
-
-
 @pytest.mark.parametrize("method", ["exact", "sparse", "refined"])
-def test_predictions_are_those_of_the_plain_path(method, mixed):
-    """48 environments of two species beside 2 × 21 components: all three models collapse."""
+def test_predictions_are_those_of_the_plain_path(method, mixed_exact, mixed_frames):
+    """48 environments of two species beside 2 × 20 components: all three models collapse."""
     given = {
-        "exact": ("model.method=exact",),
         "sparse": ("model.method=sparse", "model.n_inducing=48", "model.selection=farthest"),
         "refined": ("model.method=sparse", "model.n_inducing=8", "model.refine=true"),
-    }[method]
-    small = soap(n_max=2, l_max=1)
-    frames = [*mixed[:6], *labelled(6, species=(32, 14), seed=4)]
-    potential = gp.fit(frames, small, 0.5 * TWO + 0.1 * ONE, settings=settings(*given))
-    assert (potential.model.refined is not None if method == "refined" else potential.record["method"] == method)
+    }
+    potential = mixed_exact
+    if method in given:
+        potential = gp.fit(mixed_frames[:12], mixed_soap(), MIXED, settings=settings(*given[method]))
+        assert (potential.model.refined is not None) == (method == "refined")
     assert isinstance(potential.mean, Collapsed)
     assert "polynomial of 20 components" in potential.summary()["evaluated_as"]
-    batch = Neighbours(potential.kernel).batch(mixed[6].structure)
+    batch = Neighbours(potential.kernel).batch(mixed_frames[12].structure)
     plain = evaluate(potential.kernel, potential.centres, batch)
     made = evaluate(potential.kernel, potential.mean, batch)
     # Relative to the sum's largest terms: large weights cancel in both, in another order.
