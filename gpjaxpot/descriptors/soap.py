@@ -10,6 +10,7 @@ Source: Bartók, Kondor & Csányi, Phys. Rev. B 87, 184115 (2013); prefactor as 
 Ceriotti, Phys. Chem. Chem. Phys. 18, 13754 (2016), eq. 10.
 """
 
+from collections.abc import Callable
 from math import log, pi, sqrt
 from typing import Any
 
@@ -181,13 +182,13 @@ class SOAP(eqx.Module):
         return out
 
     def power_spectrum(
-        self, coefficients: list[Float[Array, "channels _ atoms"]]
+        self, coefficients: list[Float[Array, "channels _ atoms"]], products: Callable[[Array], Array] | None = None
     ) -> Float[Array, "features atoms"]:
-        """Rotation-invariant products of the coefficients, l by l, q ≤ q' in row order."""
+        """Rotation-invariant products of the coefficients, l by l, q ≤ q' in row order, made by `products` if given."""
         upper, weights = packing(self.channels)
         blocks = []
         for l, c in enumerate(coefficients):
-            full = jnp.einsum("qma,pma->qpa", c, c)
+            full = jnp.einsum("qma,pma->qpa", c, c) if products is None else products(c)
             packed = full.reshape(self.channels**2, -1)[upper]
             scale = jnp.asarray(weights * spectrum_prefactor(l), packed.dtype)
             blocks.append(packed * scale[:, None])

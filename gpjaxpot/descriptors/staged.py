@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from gpjaxpot.descriptors import contractions
 from gpjaxpot.descriptors.harmonics import gradient_matrices, solid_harmonics
 from gpjaxpot.descriptors.soap import SOAP, packing, spectrum_prefactor
 
@@ -45,8 +46,13 @@ def expand(
     mask: Bool[Array, "slots atoms"],
     centres: Int[Array, " atoms"],
     slots: tuple[int, ...],
+    *,
+    written_out: bool = False,
 ) -> Expansion:
-    """Features as `soap(...)` gives them, keeping what the derivatives need again."""
+    """Features as `soap(...)` gives them, keeping what the derivatives need again.
+
+    `written_out` has the sums of `contractions.py`, which are for few atoms at a time: the arrays then stay in cache.
+    """
     basis = soap.basis(displacements.dtype)
     r2 = jnp.sum(displacements**2, axis=0)
     apart = r2 > 0
@@ -65,13 +71,16 @@ def expand(
     for l in range(soap.l_max + 1):
         parts = []
         for s, here in enumerate(_slot_slices(slots)):
-            weighted = harmonics[l][:, here] * weight[here]
-            primitive = jnp.einsum("nka,mka->nma", gaussians[l][:, here], weighted)
+            if written_out:
+                primitive = contractions.over_neighbours(gaussians[l][:, here] * weight[here], harmonics[l][:, here])
+            else:
+                weighted = harmonics[l][:, here] * weight[here]
+                primitive = jnp.einsum("nka,mka->nma", gaussians[l][:, here], weighted)
             if l == 0:
                 primitive = primitive + own[s] / sqrt(4.0 * pi)
             parts.append(jnp.tensordot(basis.mixing[l], primitive, 1))
         coefficients.append(jnp.concatenate(parts))
-    spectrum = soap.power_spectrum(coefficients)
+    spectrum = soap.power_spectrum(coefficients, contractions.products if written_out else None)
     norm = jnp.ones_like(spectrum[0])
     if not soap.dscribe:
         norm = jnp.sqrt(jnp.sum(spectrum**2, axis=0))
@@ -88,35 +97,35 @@ def pullback(
     cotangent: Float[Array, "features atoms"],
     slots: tuple[int, ...],
 ) -> Float[Array, "3 slots atoms"]:
-    """Gradient by displacement of Σ cotangent · features: the reverse pass of `expand`."""
+    """Gradient by displacement of Σ cotangent · features: the reverse pass of `expand`, of few atoms at a time."""
     basis = soap.basis(parts.displacements.dtype)
     cotangent = _through_norm(soap, parts, soap.lift(cotangent, parts.centres))
     upper = soap.channels * (soap.channels + 1) // 2
     places, weights = _unpacking(soap.channels)
-    along_r = jnp.zeros_like(parts.distance)  # by the weight
-    along_r2 = jnp.zeros_like(parts.distance)  # by r² in the exponents
-    by_direction = jnp.zeros_like(parts.displacements)
+    by_coefficient = []
     for l, c in enumerate(parts.coefficients):
         packed = cotangent[l * upper : (l + 1) * upper] * spectrum_prefactor(l)
         full = packed[places].reshape(soap.channels, soap.channels, -1)
         full = full * jnp.asarray(weights, full.dtype)[:, :, None]
-        by_coefficient = jnp.einsum("qpa,pma->qma", full, c)
-        columns = []
-        for s, here in enumerate(_slot_slices(slots)):
-            own = by_coefficient[s * soap.n_max : (s + 1) * soap.n_max]
+        by_coefficient.append(contractions.over_channels(full, c))
+    groups = []
+    for s, here in enumerate(_slot_slices(slots)):
+        # By the weight, by r² in the exponents, and by x, y, z in the harmonics.
+        along_r, along_r2, x, y, z = (jnp.zeros_like(parts.distance[here]) for _ in range(5))
+        for l, by_all in enumerate(by_coefficient):
+            own = by_all[s * soap.n_max : (s + 1) * soap.n_max]
             by_primitive = jnp.tensordot(basis.mixing[l], own, ((0,), (0,)))
-            gaussians, harmonics = parts.gaussians[l][:, here], parts.harmonics[l][:, here]
-            product = gaussians * jnp.einsum("nma,mka->nka", by_primitive, harmonics)
-            along_r = along_r.at[here].add(jnp.sum(product, axis=0))
-            along_r2 = along_r2.at[here].add(jnp.tensordot(basis.decay[l], product, 1))
-            columns.append(jnp.einsum("nma,nka->mka", by_primitive, gaussians))
-        if l:
-            matrices = jnp.asarray(gradient_matrices(l), parts.distance.dtype)
-            lower = jnp.tensordot(matrices, jnp.concatenate(columns, axis=1), ((1,), (0,)))
-            by_direction = by_direction + jnp.sum(lower * parts.harmonics[l - 1], axis=1)
+            gaussians = parts.gaussians[l][:, here]
+            product = contractions.over_orders(by_primitive, parts.harmonics[l][:, here], gaussians)
+            along_r, along_r2 = contractions.along(product, basis.decay[l], along_r, along_r2)
+            if l:
+                columns = contractions.over_radial(by_primitive, gaussians)
+                x, y, z = contractions.by_direction(columns, parts.harmonics[l - 1][:, here], x, y, z)
+        groups.append((along_r, along_r2, x, y, z))
+    along_r, along_r2, *direction = (jnp.concatenate(group) for group in zip(*groups, strict=True))
     radial = parts.weight_slope * along_r / jnp.where(parts.distance > 0, parts.distance, 1.0)
     along = (radial - 2.0 * parts.weight * along_r2) * parts.displacements
-    return along + by_direction * parts.weight / basis.length
+    return along + jnp.stack(direction) * parts.weight / basis.length
 
 
 def jacobian(

@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
@@ -20,7 +19,7 @@ from gpjaxpot.potential.collapsed import Collapsed, collapses
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
 from gpjaxpot.potential.prediction import Prediction, noise_fields
-from gpjaxpot.potential.predictor import Neighbours, evaluate
+from gpjaxpot.potential.predictor import Neighbours
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.spreads import spreads
@@ -98,24 +97,20 @@ class Potential(eqx.Module):
                 )
                 for s in structures
             ]
-        return self.predicted(as_structure(structures), finder, uncertainty, covariance, dtype)[0]
+        return self.predicted(as_structure(structures, finder), finder, uncertainty, covariance, dtype)[0]
 
     def predicted(
         self, structure: Structure, finder: Neighbours, uncertainty: bool, covariance: bool, dtype: str = "float64"
     ) -> tuple[Prediction, Any]:
         """Predict one structure as `predict` does; with spreads, also the vectors of its environments, one a row."""
-        batch = finder.batch(structure)
-        parts = self.kernel, self.mean, batch, self.repulsion
-        made = evaluate(*(single(parts) if dtype == "float32" else parts))
+        energies, forces, virial = finder.mean(self.kernel, self.mean, self.repulsion, structure, dtype)
         n, volume = len(structure), structure.volume
-        energies = np.asarray(made.energies, dtype=np.float64)[:n] + self.reference.energies(structure)
+        energies = energies[:n] + finder.alone(self.reference, structure)
         fields: dict[str, Any] = {
             "energy": float(np.sum(energies)),
             "energies": energies,
-            "forces": np.asarray(made.forces, dtype=np.float64)[:, :n].T.copy(),
-            "stress": None
-            if volume is None
-            else np.asarray(made.virial, dtype=np.float64)[:, 0] / volume,
+            "forces": forces[:, :n].T.copy(),
+            "stress": None if volume is None else virial[:, 0] / volume,
         }
         vectors = None
         if uncertainty or covariance:
@@ -203,8 +198,8 @@ class Potential(eqx.Module):
         return load(path)
 
 
-def as_structure(given: Any) -> Structure:
-    """Return the `Structure` in a `Structure`, a `Frame` or `ase.Atoms`.
+def as_structure(given: Any, finder: Neighbours | None = None) -> Structure:
+    """Return the `Structure` in a `Structure`, a `Frame` or `ase.Atoms`, with less work where `finder` knows the atoms.
 
     Raises:
         InputError: for anything else.
@@ -214,15 +209,8 @@ def as_structure(given: Any) -> Structure:
     if isinstance(given, Frame):
         return given.structure
     if hasattr(given, "positions") and hasattr(given, "pbc"):
-        return Structure.from_ase(given)
+        return Structure.from_ase(given) if finder is None else finder.structure(given)
     raise InputError(f"expected a Structure, a Frame or ase.Atoms, got {type(given).__name__}")
-
-
-def single(tree: Any) -> Any:
-    """Cast all float64 arrays of a tree to float32."""
-    return jax.tree.map(
-        lambda x: x.astype(jnp.float32) if eqx.is_array(x) and x.dtype == jnp.float64 else x, tree
-    )
 
 
 def _need_float64() -> None:

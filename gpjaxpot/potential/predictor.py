@@ -6,6 +6,8 @@ cache.
 """
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -21,6 +23,7 @@ from gpjaxpot.potential.collapsed import Collapsed
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.structures.batch import Batch, Neighbourhood, atom_bucket, collate, slot_bucket
 from gpjaxpot.structures.batch import neighbourhood as find
+from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 CHUNK = 32
@@ -64,12 +67,51 @@ def evaluate(
 
 def _chunk(kernel, mean, slots, r, mask, species, real):
     """Energies of some atoms, and the derivative of their sum by their displacements."""
-    parts = [expand(t.descriptor, r, mask, species, slots) for t in kernel.terms]
+    parts = [expand(t.descriptor, r, mask, species, slots, written_out=True) for t in kernel.terms]
     energies, by_features = mean.energies_and_slopes(kernel, tuple(e.features for e in parts), species)
     slopes = jnp.zeros_like(r)
     for term, e, g in zip(kernel.terms, parts, by_features, strict=True):
         slopes = slopes + pullback(term.descriptor, e, g, slots)
     return energies * real, jnp.where(mask, slopes, 0.0)
+
+
+def single(tree: Any) -> Any:
+    """Cast all float64 arrays of a tree to float32."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if eqx.is_array(x) and x.dtype == jnp.float64 else x, tree)
+
+
+@partial(jax.jit, static_argnums=0)
+def evaluate_leaves(tree: Any, leaves: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+    """`evaluate` of the arguments with these leaves: to flatten them at every call takes longer than to start it."""
+    mean = evaluate(*jax.tree.unflatten(tree, leaves))
+    return mean.energies, mean.forces, mean.virial
+
+
+class Bound:
+    """The mean of a potential on one batch, its arguments flattened once, as a function of the positions alone."""
+
+    def __init__(
+        self, kernel: EnergyKernel, mean: Centres | Collapsed, repulsion: Repulsion | None, batch: Batch, dtype: str
+    ):
+        """Cast floating-point arguments to `dtype`, and keep their leaves."""
+        self.made_of = (kernel, mean, batch, repulsion)
+        self.dtype = dtype
+        cast = single(self.made_of) if dtype == "float32" else self.made_of
+        leaves, self.tree = jax.tree.flatten(cast)
+        place = next(i for i, leaf in enumerate(leaves) if leaf is cast[2].positions)
+        self.before, self.after = tuple(leaves[:place]), tuple(leaves[place + 1 :])
+
+    def belongs(
+        self, kernel: EnergyKernel, mean: Centres | Collapsed, repulsion: Repulsion | None, batch: Batch, dtype: str
+    ) -> bool:
+        """Whether it was made of these very arguments."""
+        same = all(a is b for a, b in zip(self.made_of, (kernel, mean, batch, repulsion), strict=True))
+        return same and self.dtype == dtype
+
+    def __call__(self, positions: Float[np.ndarray, "atoms 3"]) -> tuple[np.ndarray, ...]:
+        """Energies, forces [3, atoms] and strain derivatives [6, 1] in float64, with the atoms at `positions`."""
+        leaves = (*self.before, positions.astype(self.dtype, copy=False), *self.after)
+        return tuple(np.asarray(x, dtype=np.float64) for x in evaluate_leaves(self.tree, leaves))
 
 
 class Neighbours:
@@ -91,15 +133,60 @@ class Neighbours:
         self._slots: tuple[int, ...] = (0,) * len(self.kernel.species)
         self._atoms = 0
         self._close: Neighbours | None = None
+        self._bound: Bound | None = None
+        self._alone: tuple[EnergyReference, np.ndarray, np.ndarray] | None = None
+
+    def mean(
+        self,
+        kernel: EnergyKernel,
+        mean: Centres | Collapsed,
+        repulsion: Repulsion | None,
+        structure: Structure,
+        dtype: str,
+    ) -> tuple[np.ndarray, ...]:
+        """What `Bound` gives of `structure`, padding included; what does not change is kept from call to call."""
+        batch = self._listed(structure)
+        if self._bound is None or not self._bound.belongs(kernel, mean, repulsion, batch, dtype):
+            self._bound = Bound(kernel, mean, repulsion, batch, dtype)
+        return self._bound(self._padded(structure, batch))
+
+    def alone(self, reference: EnergyReference, structure: Structure) -> Float[np.ndarray, " atoms"]:
+        """Energies (eV) of the atoms by themselves, found once for the same atoms."""
+        if self._alone is None or self._alone[0] is not reference or self._alone[1] is not structure.numbers:
+            self._alone = reference, structure.numbers, reference.energies(structure)
+        return self._alone[2]
+
+    def structure(self, atoms: Any) -> Structure:
+        """Return `ase.Atoms` as a `Structure`; after the first of the same atoms in the same cell, in less time."""
+        last = None if self._found is None else self._found.structure
+        if (
+            last is not None
+            and np.array_equal(atoms.numbers, last.numbers)
+            and np.array_equal(atoms.cell, last.cell)
+            and tuple(atoms.pbc) == last.pbc
+        ):
+            return last.moved_to(atoms.positions)
+        return Structure.from_ase(atoms)
 
     def batch(self, structure: Structure) -> Batch:
         """Return the padded batch of `structure`."""
-        if self._found is not None and self._batch is not None and self._near(structure):
-            positions = structure.positions
-            if len(structure) < self._batch.n_atoms:
-                positions = np.zeros((self._batch.n_atoms, 3))
-                positions[: len(structure)] = structure.positions
-            return replace(self._batch, positions=jnp.asarray(positions))
+        batch = self._listed(structure)
+        if self._found is None or self._found.structure is structure:
+            return batch
+        return replace(batch, positions=jnp.asarray(self._padded(structure, batch)))
+
+    def _padded(self, structure: Structure, batch: Batch) -> Float[np.ndarray, "atoms 3"]:
+        n = len(structure)
+        if n == batch.n_atoms:
+            return structure.positions
+        positions = np.zeros((batch.n_atoms, 3))
+        positions[:n] = structure.positions
+        return positions
+
+    def _listed(self, structure: Structure) -> Batch:
+        """A batch whose list holds for `structure`; its positions may be those of an earlier call."""
+        if self._batch is not None and self._near(structure):
+            return self._batch
         found = find(structure, self.kernel.species, self.reach)
         self.searches += 1
         need = tuple(slot_bucket(c) for c in found.most_neighbours(len(self.kernel.species)))
@@ -124,7 +211,8 @@ class Neighbours:
         old = self._found.structure
         if len(old) != len(structure) or old.pbc != structure.pbc:
             return False
-        if not (
+        same = old.numbers is structure.numbers and old.cell is structure.cell
+        if not same and not (
             np.array_equal(old.numbers, structure.numbers)
             and np.array_equal(old.cell, structure.cell)
         ):

@@ -65,6 +65,20 @@ class Structure(eqx.Module):
         """Cell volume in Å³; None unless all three directions are periodic."""
         return float(abs(np.linalg.det(self.cell))) if all(self.pbc) else None
 
+    def moved_to(self, positions: ArrayLike) -> "Structure":
+        """The same atoms in the same cell, which are not checked again, at other `positions` (atoms, 3) in Å.
+
+        Raises:
+            InputError: for positions of another shape, not finite or beyond 10⁴ Å.
+        """
+        made = object.__new__(Structure)  # not by __init__, whose checks take longer than a small prediction's kernel
+        values = {"positions": _numbers(positions, "positions"), "numbers": self.numbers, "cell": self.cell}
+        _check_shapes(values["positions"], self.numbers, self.cell)
+        _check_finite(values["positions"], self.cell)
+        for name, value in (values | {"pbc": self.pbc}).items():
+            object.__setattr__(made, name, value)
+        return made
+
     @classmethod
     def from_ase(cls, atoms: Any) -> "Structure":
         """Copy positions, numbers, cell and pbc of `ase.Atoms`; nothing else is read."""
@@ -118,8 +132,8 @@ def _check_shapes(positions: np.ndarray, numbers: np.ndarray, cell: np.ndarray) 
 
 
 def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
-    bad = ~np.isfinite(positions).all(axis=1)
-    if bad.any():
+    if not np.isfinite(positions).all():
+        bad = ~np.isfinite(positions).all(axis=1)
         atom = int(np.argmax(bad))
         raise InputError(
             f"position of atom {atom} is {positions[atom]}, not finite: "
@@ -127,8 +141,8 @@ def _check_finite(positions: np.ndarray, cell: np.ndarray) -> None:
         )
     if not np.isfinite(cell).all():
         raise InputError("the cell has entries that are not finite: correct it")
-    far = int(np.argmax(np.abs(positions).max(axis=1)))
-    if max(np.abs(positions[far]).max(), np.abs(cell).max()) > _FARTHEST:
+    if max(np.abs(positions).max(), np.abs(cell).max()) > _FARTHEST:
+        far = int(np.argmax(np.abs(positions).max(axis=1)))
         raise InputError(
             f"atom {far} is at {positions[far]} in the cell {cell.tolist()}: nothing may be "
             f"farther than {_FARTHEST:g} Å; look for a missing decimal point or wrong units"

@@ -27,8 +27,10 @@ def both(soap, batch, cotangent):
     value, back = jax.vjp(descriptor, r)
     full = jax.jacfwd(descriptor)(r)
     plain = value, jnp.einsum("dabka->dbka", full), back(cotangent)[0]
-    parts = expand(soap, r, batch.mask, batch.species, batch.slots)
+    parts = expand(soap, r, batch.mask, batch.species, batch.slots, written_out=True)
+    plain = (value, *plain)
     staged = (
+        expand(soap, r, batch.mask, batch.species, batch.slots).features,
         parts.features,
         jacobian(soap, parts, batch.slots),
         pullback(soap, parts, cotangent, batch.slots),

@@ -6,7 +6,7 @@ import pytest
 from ase.build import bulk
 
 import gpjaxpot as gp
-from gpjaxpot.potential.predictor import Neighbours, evaluate
+from gpjaxpot.potential.predictor import Neighbours, evaluate_leaves
 
 SKIN = 0.6
 
@@ -60,8 +60,45 @@ def test_dynamics_compile_at_most_three_times_and_conserve_energy(sparse, frames
     dynamics.attach(lambda: total.append(atoms.get_total_energy()))
     dynamics.attach(lambda: kinetic.append(atoms.get_kinetic_energy()))
     dynamics.run(400)
-    assert 1 <= evaluate._cache_size() <= 3
+    assert 1 <= evaluate_leaves._cache_size() <= 3
     slope = np.polyfit(np.arange(len(total)), np.array(total), 1)[0] * len(total)
     # Of the energy that goes to and fro, Verlet's shadow keeps all but its error of second order.
     assert max(kinetic) > 0.05
     assert abs(slope) < 1e-3 * max(kinetic)
+
+
+def test_atoms_that_moved_are_not_checked_anew_and_others_are(sparse):
+    kept, s = sparse.neighbours(SKIN), crystal(0)
+    kept.batch(s)
+    atoms = moved(s, 0.1).to_ase()
+    again = kept.structure(atoms)
+    np.testing.assert_array_equal(again.positions, atoms.positions)
+    assert again.numbers is s.numbers
+    assert again.cell is s.cell
+    atoms.positions[0] = 1.0  # of the caller's array, the structure has its own
+    assert not np.array_equal(again.positions, atoms.positions)
+    atoms.cell[0, 0] += 1.0
+    assert kept.structure(atoms).cell[0, 0] == s.cell[0, 0] + 1.0
+    atoms.pbc = False
+    assert kept.structure(atoms).pbc == (False, False, False)
+    atoms.positions[0, 0] = np.nan
+    with pytest.raises(gp.errors.InputError, match="atom 0"):
+        kept.structure(atoms)
+
+
+def test_what_is_kept_is_of_the_same_model_and_atoms(sparse):
+    """Another model's mean, another precision and other atoms are predicted as without anything kept."""
+    kept, s = sparse.neighbours(SKIN), crystal(0)
+    drawn = sparse.sample(jax.random.key(0))
+    shorter = gp.Structure(s.positions[:-1], s.numbers[:-1], s.cell, s.pbc)
+    for potential, shown, dtype in (
+        (sparse, s, "float64"),
+        (drawn, s, "float64"),
+        (sparse, moved(s, 0.1), "float32"),
+        (sparse, shorter, "float64"),
+    ):
+        ours = potential.predict(shown, dtype=dtype, neighbours=kept)
+        plain = potential.predict(shown, dtype=dtype)
+        assert abs(ours.energy - plain.energy) < (1e-8 if dtype == "float64" else 1e-3 * len(shown))
+        np.testing.assert_allclose(ours.forces, plain.forces, atol=1e-8 if dtype == "float64" else 1e-2)
+    assert abs(drawn.predict(s).energy - sparse.predict(s).energy) > 1e-4
