@@ -1,5 +1,6 @@
 """The trained potential: predictions with their uncertainty, joint posteriors, samples."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, PRNGKeyArray
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
@@ -19,10 +22,12 @@ from gpjaxpot.potential.collapsed import Collapsed, collapses
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
 from gpjaxpot.potential.prediction import Prediction, noise_fields
-from gpjaxpot.potential.predictor import Neighbours
+from gpjaxpot.potential.predictor import Neighbours, single
 from gpjaxpot.potential.repulsion import Repulsion
+from gpjaxpot.potential.sharded import all_devices, evaluate_many
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.spreads import spreads
+from gpjaxpot.structures.batch import neighbourhood
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
@@ -86,9 +91,7 @@ class Potential(eqx.Module):
         Raises:
             InputError: for species that the potential does not know, or a wrong dtype.
         """
-        _need_float64()
-        if dtype not in DTYPES:
-            raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        _check_dtype(dtype)
         finder = Neighbours(self.kernel) if neighbours is None else neighbours
         if isinstance(structures, (list, tuple)):
             return [
@@ -104,18 +107,13 @@ class Potential(eqx.Module):
     ) -> tuple[Prediction, Any]:
         """Predict one structure as `predict` does; with spreads, also the vectors of its environments, one a row."""
         energies, forces, virial = finder.mean(self.kernel, self.mean, self.repulsion, structure, dtype)
-        n, volume = len(structure), structure.volume
-        energies = energies[:n] + finder.alone(self.reference, structure)
-        fields: dict[str, Any] = {
-            "energy": float(np.sum(energies)),
-            "energies": energies,
-            "forces": forces[:, :n].T.copy(),
-            "stress": None if volume is None else virial[:, 0] / volume,
-        }
+        n = len(structure)
+        alone = finder.alone(self.reference, structure)
+        fields = _means(structure, alone, energies[:n], forces[:, :n].T.copy(), virial[:, 0])
         vectors = None
         if uncertainty or covariance:
             found = spreads(self.kernel, self.model, finder.close(structure), structure)
-            noise = noise_fields(self.noise, n, volume is not None)
+            noise = noise_fields(self.noise, n, structure.volume is not None)
             vectors = found.pop("vectors")
             if self.calibration is not None:
                 level = noise["forces_aleatoric_std"]
@@ -125,6 +123,34 @@ class Potential(eqx.Module):
             fields |= found if covariance else {k: v for k, v in found.items() if "covariance" not in k}
             fields |= noise
         return Prediction(**fields), vectors
+
+    def predict_many(
+        self, structures: Sequence[Any], *, mesh: Mesh | None = None, dtype: str = "float64"
+    ) -> list[Prediction]:
+        """Energies, forces and stresses of many structures, dealt over the devices of `mesh`; without uncertainties.
+
+        Args:
+            structures: what to predict.
+            mesh: devices, of one process or of several of `jax.distributed`, each of which must call this with the
+                same structures and gets all predictions; None for all that there are.
+            dtype: "float64" or "float32".
+
+        Raises:
+            InputError: as `predict`.
+        """
+        _check_dtype(dtype)
+        listed = [as_structure(s) for s in structures]
+        if not listed:
+            return []
+        model = self.kernel, self.mean, self.repulsion
+        found = [neighbourhood(s, self.species, self.cutoff) for s in listed]
+        made = evaluate_many(
+            *(single(model) if dtype == "float32" else model), found, all_devices() if mesh is None else mesh
+        )
+        return [
+            Prediction(**_means(s, self.reference.energies(s), m.energies, m.forces, m.virial))
+            for s, m in zip(listed, made, strict=True)
+        ]
 
     def neighbours(self, skin: float = 0.0) -> Neighbours:
         """Return what keeps neighbour lists and shapes between calls of `predict`; `skin` in Å."""
@@ -211,6 +237,21 @@ def as_structure(given: Any, finder: Neighbours | None = None) -> Structure:
     if hasattr(given, "positions") and hasattr(given, "pbc"):
         return Structure.from_ase(given) if finder is None else finder.structure(given)
     raise InputError(f"expected a Structure, a Frame or ase.Atoms, got {type(given).__name__}")
+
+
+def _means(
+    structure: Structure, alone: AnyArray, energies: AnyArray, forces: AnyArray, virial: AnyArray
+) -> dict[str, Any]:
+    """Fields of a `Prediction` without uncertainties, from what the fast path gives and what the atoms have `alone`."""
+    energies = energies + alone
+    stress = None if structure.volume is None else virial / structure.volume
+    return {"energy": float(np.sum(energies)), "energies": energies, "forces": forces, "stress": stress}
+
+
+def _check_dtype(dtype: str) -> None:
+    _need_float64()
+    if dtype not in DTYPES:
+        raise InputError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
 
 
 def _need_float64() -> None:

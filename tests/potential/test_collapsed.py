@@ -8,8 +8,7 @@ import pytest
 import gpjaxpot as gp
 from gpjaxpot.potential.centres import Centres, local_energies
 from gpjaxpot.potential.collapsed import Collapsed, collapses
-from gpjaxpot.potential.potential import single
-from gpjaxpot.potential.predictor import Neighbours, evaluate
+from gpjaxpot.potential.predictor import Neighbours, evaluate, single
 from tests.potential.conftest import MIXED, mixed_soap, settings, soap
 
 ONE, TWO = gp.DotPower(1), gp.DotPower(2)

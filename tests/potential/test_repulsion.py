@@ -12,7 +12,7 @@ from safetensors import safe_open
 from scipy import constants
 
 import gpjaxpot as gp
-from gpjaxpot.potential.potential import single
+from gpjaxpot.potential.predictor import single
 from gpjaxpot.potential.repulsion import Repulsion, screened_coulomb
 from gpjaxpot.potential.repulsion_radii import choose_repulsion
 from gpjaxpot.structures.distances import covalent_radii, least_distances
