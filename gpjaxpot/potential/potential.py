@@ -143,10 +143,9 @@ class Potential(eqx.Module):
         if not listed:
             return []
         model = self.kernel, self.mean, self.repulsion
+        kernel, mean, repulsion = single(model) if dtype == "float32" else model
         found = [neighbourhood(s, self.species, self.cutoff) for s in listed]
-        made = evaluate_many(
-            *(single(model) if dtype == "float32" else model), found, all_devices() if mesh is None else mesh
-        )
+        made = evaluate_many(kernel, mean, repulsion, found, all_devices() if mesh is None else mesh)
         return [
             Prediction(**_means(s, self.reference.energies(s), m.energies, m.forces, m.virial))
             for s, m in zip(listed, made, strict=True)
