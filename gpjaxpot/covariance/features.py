@@ -1,15 +1,19 @@
 """Feature vectors of the environments in a batch, under each term of a kernel."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.descriptors.staged import Expansion, expand, project_jacobian, spectrum_jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.products import first_axis_last, on_host
 from gpjaxpot.structures.batch import Batch
+
+# Atoms whose derivatives are made at once: a few megabytes.
+CHUNK = 8
 
 
 class Environments(eqx.Module):
@@ -55,32 +59,49 @@ class Stage(eqx.Module):
 
 def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
     """Compute features and their derivatives at all places of `batch`; what padding slots hold is not used."""
+    if on_host(batch.mask, batch.positions) and all(t.descriptor.projection is not None for t in kernel.terms):
+        return _stage_projected(kernel, batch)
     features, jacobians = _with_jacobians(kernel, batch)
     moves = []
     for term, full in zip(kernel.terms, jacobians, strict=True):
         soap = term.descriptor
-        if soap.projection is None:
-            moves.append(first_axis_last(full))
-        elif on_host(full):
-            moves.append(_projected(np.asarray(full), np.asarray(batch.species), np.asarray(soap.projection)))
-        else:
-            moves.append(first_axis_last(project_jacobian(soap, full, batch.species)))
+        whole = full if soap.projection is None else project_jacobian(soap, full, batch.species)
+        moves.append(first_axis_last(whole))
     return Stage(features, tuple(moves))
 
 
-def _projected(
-    full: Float[np.ndarray, "spectrum 3 slots atoms"],
-    species: Int[np.ndarray, " atoms"],
-    projection: Float[np.ndarray, "species spectrum features"],
-) -> Float[np.ndarray, "3 slots atoms features"]:
-    """Derivatives of the features from those of the spectrum; the atoms of each species in one product."""
-    out = np.zeros((*full.shape[1:], projection.shape[2]))
-    for s, p in enumerate(projection):
-        own = np.flatnonzero(species == s)
-        if len(own):
-            picked = full if len(own) == len(species) else full[..., own]
-            out[:, :, own] = (picked.reshape(len(full), -1).T @ p).reshape(*picked.shape[1:], -1)
-    return out
+def _stage_projected(kernel: EnergyKernel, batch: Batch) -> Stage:
+    """`stage` on the host: a chunk of atoms after the other, those of each species in one product."""
+    species = np.asarray(batch.species)
+    features, moves = [], []
+    for term, made in zip(kernel.terms, _in_chunks(kernel, batch), strict=True):
+        vectors, jacobians = (np.asarray(a) for a in made)  # chunks first, atoms last
+        projection = np.asarray(term.descriptor.projection)
+        width, inner = vectors.shape[2], jacobians.shape[2:4]
+        out = np.zeros((*inner, len(species), projection.shape[2]))
+        for c, full in enumerate(jacobians):
+            kinds = species[c * width : (c + 1) * width]
+            for s in np.unique(kinds):
+                own = slice(0, width) if np.all(kinds == s) else np.flatnonzero(kinds == s)
+                moved = full[..., own].reshape(len(full), -1).T @ projection[s]
+                out[:, :, c * width : (c + 1) * width][:, :, own] = moved.reshape(*inner, -1, projection.shape[2])
+        features.append(np.moveaxis(vectors, 0, 1).reshape(vectors.shape[1], -1))
+        moves.append(out)
+    return Stage(tuple(features), tuple(moves))
+
+
+@eqx.filter_jit
+def _in_chunks(kernel: EnergyKernel, batch: Batch) -> tuple[tuple[Array, Array], ...]:
+    """Features and derivatives of the spectra under each term, in chunks of atoms: the first axis."""
+    width = CHUNK if batch.n_atoms % CHUNK == 0 else batch.n_atoms
+    arrays = (batch.displacements(), batch.mask, batch.species)
+    split = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], -1, width), -2, 0) for x in arrays)
+
+    def one(chunk: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], ...]:
+        parts = [(t.descriptor, expand(t.descriptor, *chunk, batch.slots)) for t in kernel.terms]
+        return tuple((e.features, spectrum_jacobian(soap, e, batch.slots)) for soap, e in parts)
+
+    return jax.lax.map(one, split)
 
 
 @eqx.filter_jit

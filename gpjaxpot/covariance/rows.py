@@ -3,7 +3,7 @@ r"""Covariance of the observables of a batch with the local energies of inducing
 With q_m the inducing vectors: $\mathrm{cov}(E, f_m) = \sum_i κ(p_i, q_m)$, and the derivative by one displacement
 is $κ'(t_{im}) (\partial p_i/\partial r) \cdot q_m$: one product of all derivatives with all q_m, its rows scaled and
 added up.  It is the whole cost of a fit.  On a CPU it leaves out the padding, multiplies with NumPy's BLAS and
-adds up by a sparse matrix; elsewhere, and inside transformations, it is one JAX program.
+adds up while that is in cache (`centre_moves.py`); elsewhere, and inside transformations, it is one JAX program.
 """
 
 import functools
@@ -18,8 +18,8 @@ from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
+from gpjaxpot.covariance.centre_moves import centre_moves
 from gpjaxpot.covariance.features import Environments, Stage, stage
-from gpjaxpot.covariance.pair_sums import PairSums
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.products import on_host
 from gpjaxpot.structures.batch import Batch
@@ -62,36 +62,45 @@ def inducing_rows(
 def _rows_on_host(kernel: EnergyKernel, batch: Batch, inducing: Environments, staged: Stage) -> Rows:
     """Rows by NumPy's products; where unlike species do not couple, each species by itself."""
     kinds, columns = np.asarray(batch.species), np.asarray(inducing.species)
-    real = np.asarray(batch.atom_mask)
-    energy = np.zeros((batch.n_structures + 1, len(inducing)))
-    added = np.zeros((3 * batch.n_atoms + 6 * batch.n_structures, len(inducing)))
-    owner = np.asarray(batch.owner)
+    real, owner = np.asarray(batch.atom_mask), np.asarray(batch.owner)
+    n, width = batch.n_atoms, len(inducing)
+    of_structure = scipy.sparse.csr_matrix((np.ones(n), (owner, np.arange(n))), (batch.n_structures + 1, n))[:-1]
+    energy, forces = np.zeros((batch.n_structures, width)), np.zeros((3, n, width))
+    stress = np.zeros((batch.n_structures, 6, width))
     alike = [None] if kernel.similarity is not None else [s for s in np.unique(columns) if np.any(kinds[real] == s)]
     for s in alike:
         atoms = np.flatnonzero(real if s is None else real & (kinds == s))
-        own = np.arange(len(columns)) if s is None else np.flatnonzero(columns == s)
-        sums = PairSums.of(batch, atoms)
-        of_structure = scipy.sparse.csr_matrix(
-            (np.ones(len(atoms)), (owner[atoms], np.arange(len(atoms)))), (len(energy), len(atoms))
-        )
-        moves = [sums.moves(m) for m in staged.moves]
-        for start in range(0, len(own), COLUMN_BLOCK):
-            block = own[start : start + COLUMN_BLOCK]
-            total = 0.0
-            for i, (m, features) in enumerate(zip(moves, staged.features, strict=True)):
-                q = np.asarray(inducing.features[i])[:, block]
-                value, slope = (
-                    np.asarray(a) for a in _site_rows(kernel, i, batch, features, q, inducing.species[block])
-                )
-                energy[:, block] += of_structure @ value[atoms]
-                product = (m @ q).reshape(-1, 3, len(block))
-                product *= slope[sums.centre][:, None]
-                total = total + product
-            added[:, block] += sums.adds @ np.reshape(total, (-1, len(block)))
-    forces = added[: 3 * batch.n_atoms].reshape(3, batch.n_atoms, -1)
-    stress = added[3 * batch.n_atoms :].reshape(6, batch.n_structures, -1)
-    stress[:, np.isnan(np.asarray(batch.volumes))] = np.nan
-    return Rows(energy[:-1], forces, stress)
+        own = slice(None) if s is None or np.all(columns == s) else np.flatnonzero(columns == s)
+        vectors = [np.asarray(q)[:, own] for q in inducing.features]
+        values, slopes = _all_site_rows(kernel, batch, staged, atoms, vectors, inducing.species[own])
+        energy[:, own] += of_structure[:, atoms] @ values
+        pulls, virials = forces[..., own], stress[..., own]  # views, or copies of some columns
+        for some in centre_moves(batch, atoms, staged.moves):
+            some.add(vectors, slopes, pulls, virials)
+        if not isinstance(own, slice):
+            forces[..., own], stress[..., own] = pulls, virials
+    stress /= np.asarray(batch.volumes)[:, None, None]  # NaN where there is none
+    return Rows(energy, forces, np.moveaxis(stress, 1, 0))
+
+
+def _all_site_rows(
+    kernel: EnergyKernel,
+    batch: Batch,
+    staged: Stage,
+    atoms: Int[np.ndarray, " some"],
+    vectors: list[np.ndarray],
+    species: Int[AnyArray, " inducing"],
+) -> tuple[Float[np.ndarray, "some inducing"], list[Float[np.ndarray, "some inducing"]]]:
+    """`_site_rows` of some atoms, a block of columns after the other: the sum of all terms, and each one's slope."""
+    values = np.zeros((len(atoms), len(species)))
+    slopes = [np.zeros_like(values) for _ in vectors]
+    for start in range(0, len(species), COLUMN_BLOCK):
+        here = slice(start, start + COLUMN_BLOCK)
+        for i, (p, q) in enumerate(zip(staged.features, vectors, strict=True)):
+            value, slope = _site_rows(kernel, i, batch, p, q[:, here], species[here])
+            values[:, here] += np.asarray(value)[atoms]
+            slopes[i][:, here] = np.asarray(slope)[atoms]
+    return values, slopes
 
 
 @eqx.filter_jit

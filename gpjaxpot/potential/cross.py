@@ -2,7 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Stage
@@ -35,16 +35,17 @@ class Prior(eqx.Module):
     stress: Float[AnyArray, " 6"]
 
 
-@eqx.filter_jit
 def prior(kernel: EnergyKernel, batch: Batch, staged: Stage) -> Prior:
     """Prior variances in a one-structure batch; the stress's are NaN where there is no volume."""
+    energy, energies, stress = _of_sums(kernel, batch, staged)
+    return Prior(energy, energies, prior_force_covariance(kernel, batch, staged), stress)
+
+
+@eqx.filter_jit
+def _of_sums(kernel: EnergyKernel, batch: Batch, staged: Stage) -> tuple[Array, Array, Array]:
+    """Prior variances of the energy, of each local energy and of the stress."""
     directions = tuple(stress_directions(batch, m) for m in staged.moves)
     strained = Linearised(staged.features, directions, batch.species, batch.atom_mask)
     block = covariance(kernel, strained, strained)
     gram = kernel.gram(staged.features, staged.features, batch.species, batch.species)
-    return Prior(
-        block[0, 0],
-        jnp.diagonal(gram),
-        prior_force_covariance(kernel, batch, staged),
-        jnp.diagonal(block)[1:],
-    )
+    return block[0, 0], jnp.diagonal(gram), jnp.diagonal(block)[1:]

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpjaxpot.covariance.features import environments, expansions, join
+from gpjaxpot.covariance.features import environments, expansions, join, stage
+from gpjaxpot.kernels import EnergyKernel
 from tests.covariance.zoo import KERNELS, padded, small_structures
 from tests.systems import quick_jit
 
@@ -32,3 +33,16 @@ def test_take_and_join(both):
     np.testing.assert_array_equal(again.species, found.species[order])
     for ours, theirs in zip(again.features, found.features, strict=True):
         np.testing.assert_array_equal(ours, theirs[:, order])
+
+
+def test_staged_on_the_host_as_in_a_program(monkeypatch):
+    # Both species in one chunk; the unprojected term is left out: it is staged without chunks.
+    kernel = EnergyKernel(KERNEL.terms[:1], KERNEL.similarity)
+    batch = padded(kernel, small_structures(kernel)[1])
+    traced = quick_jit(stage)(kernel, batch)
+    mask = np.asarray(batch.mask)
+    monkeypatch.setattr("gpjaxpot.covariance.features.CHUNK", 2)
+    ours = stage(kernel, batch)
+    np.testing.assert_allclose(ours.features[0], traced.features[0], atol=1e-14)
+    scale = np.abs(traced.moves[0]).max()
+    np.testing.assert_allclose(ours.moves[0][:, mask], traced.moves[0][:, mask], atol=1e-12 * scale)
