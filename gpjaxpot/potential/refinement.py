@@ -45,8 +45,10 @@ WORTH = 0.05
 SURE = 1.5
 # Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
 # while there is time for the iterations, or they are so few; the final solution takes this many times those before.
+# Where the first solution does not converge, they are doubled instead, until one does.
 LEAST_GAIN = 0.02
 HALVINGS = 3
+DOUBLINGS = 2
 PRODUCTS = 170
 MORE = 1.4
 # Rows that are added to a second moment at once.
@@ -137,22 +139,29 @@ def _judge(
     held = kept.some(len(places)).held(assembled.whitening)
     sparse = sparse_left_out(logs(start), assembled.parts, held, OBSERVABLES)
     products, spent = max(products, PRODUCTS), 0
-    best, before, guess = None, float(accuracy(sparse, kinds)), None
-    for halving in range(HALVINGS + 1):
-        levels = {n: v if n == VARIANCE else v / 2**halving for n, v in start.items()}
+    best, before, guess, halvings = None, float(accuracy(sparse, kinds)), None, 0
+    while True:
+        levels = {n: v if n == VARIANCE else v * 0.5**halvings for n, v in start.items()}
         solution = system.solve(levels, places, guess, ROUGH, min(max(COMPARED, products // 3), LONGEST), callback)
         spent += solution.iterations
-        guess = solution.values * 0.5
+        if not solution.converged:
+            if best is None and halvings > -DOUBLINGS and spent < products:
+                # The sparse model may need next to no noise of energies where the exact one, which fits them all, is
+                # as good with more.
+                halvings, guess = halvings - 1, solution.values * 2.0
+                continue
+            break
         errors = system.errors(levels, places, solution.values, held.kind.shape)
         by_sparse = sparse_left_out(logs(levels), assembled.parts, held, OBSERVABLES)
         left = LeftOut(jnp.asarray(errors), by_sparse.epistemic, by_sparse.unit, by_sparse.kind)
         score = float(accuracy(left, kinds))
-        if not solution.converged or (best is not None and score - best[0] < LEAST_GAIN * total):
+        if best is not None and score - best[0] < LEAST_GAIN * total:
             break
         best = score, levels, left
         # Half the noise takes about twice as many iterations, and then the final solution somewhat more.
-        if spent + 2.0 * (1.0 + MORE) * solution.iterations > products:
+        if not 0 <= halvings < HALVINGS or spent + 2.0 * (1.0 + MORE) * solution.iterations > products:
             break
+        halvings, guess = halvings + 1, solution.values * 0.5
     if best is None:
         return f"{spent} iterations did not bring the residual below the noise"
     score, levels, left = best

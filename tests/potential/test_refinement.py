@@ -148,7 +148,7 @@ def test_asked_for_it_is_made_though_no_comparison_converges(many, monkeypatch):
     potential = gp.fit(many, sharp, gp.DotPower(4), settings=gp.load_settings(None, [*wanted]))
     assert potential.model.refined is not None
     chosen = {c["key"]: c for c in potential.record["choices"]}["model.refine"]
-    assert "1 iterations did not bring the residual" in chosen["reason"]
+    assert "3 iterations did not bring the residual" in chosen["reason"]  # noises were doubled twice
 
 
 def test_resolved_settings_repeat_the_fit_bit_for_bit(many):
@@ -162,17 +162,16 @@ def test_resolved_settings_repeat_the_fit_bit_for_bit(many):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
-@pytest.mark.parametrize(("products", "halved"), [(0, 0), (10**6, refinement.HALVINGS)])
-def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved):
-    """Halving is made to look good; what stops it is the number of products."""
+def noises_tried(many, monkeypatch, products, solution_of):
+    """Force noises that are tried one after the other; `solution_of(noises so far)` stands for what solves."""
     tried = []
 
-    class Slow:
+    class Pretended:
         kind, covariance = None, None
 
         def solve(self, levels, places, guess, tolerance, most, callback):
             tried.append(levels["forces"])
-            return refinement.Solution(np.zeros(1), 60 * 2 ** (len(tried) - 1), 0.0, True)
+            return solution_of(tried)
 
         def errors(self, levels, places, values, shape):
             return np.full(shape, levels["forces"])
@@ -180,14 +179,32 @@ def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved
     plain = refinement._judge
 
     def judge(system, assembled, start, places, kept, asked, _, callback):
-        return plain(Slow(), assembled, start, places, kept, asked, products, callback)
+        return plain(Pretended(), assembled, start, places, kept, asked, products, callback)
 
     monkeypatch.setattr(refinement, "_judge", judge)
     monkeypatch.setattr(refinement._System, "solve", lambda self, *a: refinement.Solution(np.zeros(798), 1, 0.0, True))
     wanted = ("model.method=sparse", "model.n_inducing=4", "train.search=false")
     gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
-    assert len(tried) == 1 + halved
-    np.testing.assert_allclose(tried, tried[0] / 2.0 ** np.arange(1 + halved))
+    return np.array(tried)
+
+
+@pytest.mark.parametrize(("products", "halved"), [(0, 0), (10**6, refinement.HALVINGS)])
+def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved):
+    """Halving is made to look good; what stops it is the number of products."""
+
+    def converges(tried):
+        return refinement.Solution(np.zeros(1), 60 * 2 ** (len(tried) - 1), 0.0, True)
+
+    tried = noises_tried(many, monkeypatch, products, converges)
+    np.testing.assert_allclose(tried, tried[0] * 0.5 ** np.arange(1 + halved))
+
+
+def test_noise_is_doubled_until_a_solution_converges(many, monkeypatch):
+    def converges_at_twice(tried):
+        return refinement.Solution(np.zeros(1), 10, 0.0, tried[-1] > 1.5 * tried[0])
+
+    tried = noises_tried(many, monkeypatch, 10**6, converges_at_twice)
+    np.testing.assert_allclose(tried / tried[0], [1.0, 2.0])  # and not halved again
 
 
 def test_a_kernel_that_is_no_function_of_the_product_is_refused(frames):
