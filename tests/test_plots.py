@@ -37,6 +37,7 @@ def make(name, count):
         "parity_energy": lambda: plots.parity_energy(x, x + 0.01),
         "pit_histogram": lambda: plots.pit_histogram({"raw": rng.uniform(size=count)}),
         "parity_forces": lambda: plots.parity_forces(x, x + 0.01),
+        "parity_stress": lambda: plots.parity_stress(x, x + 0.01),
         "error_against_std": lambda: plots.error_against_std(std, std * x, "eV/Å"),
         "retrieval": lambda: plots.retrieval({"raw": (np.linspace(0, 1, count + 1), np.linspace(0, 1, count + 1))}),
         "reliability": lambda: plots.reliability({"raw": rng.uniform(size=count)}),
@@ -69,6 +70,17 @@ def test_parity_states_errors_in_small_units_and_its_axes_the_unit():
     assert "MAE 2 meV/atom" in figure.axes[0].texts[0].get_text()
     assert "RMSE 2.45 meV/atom" in figure.axes[0].texts[0].get_text()
     assert_allclose(figure.axes[1].lines[0].get_ydata(), [2, -2, 4, 0], atol=1e-10)
+
+
+def test_parity_of_stress_is_in_gigapascals_throughout():
+    reference = np.array([-5.0, 0.0, 1.0])
+    figure = plots.parity_stress(reference, reference + [0.2, -0.1, 0.0])
+    assert labels(figure) == [
+        ("", "predicted stress component (GPa)"),
+        ("reference stress component (GPa)", "error (GPa)"),
+    ]
+    assert "MAE 0.1 GPa" in figure.axes[0].texts[0].get_text()
+    assert_allclose(figure.axes[1].lines[0].get_ydata(), [0.2, -0.1, 0.0], atol=1e-10)
 
 
 def test_parity_by_group_has_a_marker_and_a_name_for_each():

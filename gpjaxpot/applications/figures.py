@@ -14,13 +14,14 @@ from gpjaxpot.potential.compared import Compared, compare
 from gpjaxpot.structures.files import atomic_write
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.uncertainty.quantile_function import QuantileFunction
+from gpjaxpot.units import EV_PER_A3_TO_GPA
 
 if TYPE_CHECKING:
     import matplotlib.figure
 
 HOW_TO_PLOT = "figures need matplotlib, which is not installed: pip install 'gpjaxpot[plot]'"
 
-OBSERVABLES = {"energy": "energy", "force components": "forces"}
+OBSERVABLES = {"energy": "energy", "force components": "forces", "stress components": "stress"}
 Points = Float[np.ndarray, " points"]
 
 
@@ -32,7 +33,7 @@ def can_plot() -> bool:
 def figures_of_test(frames: Sequence[Frame], predictions: Sequence[Any]) -> "dict[str, matplotlib.figure.Figure]":
     """Return a figure for each name: those that the labels and predictions allow.
 
-    `parity_energy` and `parity_forces` show means, `force_error_against_std`, `reliability` and
+    `parity_energy`, `parity_forces` and `parity_stress` show means, `force_error_against_std`, `reliability` and
     `z_histogram` the total standard deviations, where the predictions have them.
     """
     compared = [compare(f, p) for f, p in zip(frames, predictions, strict=True)]
@@ -41,7 +42,7 @@ def figures_of_test(frames: Sequence[Frame], predictions: Sequence[Any]) -> "dic
 
 
 def parity_figures(frames: Sequence[Frame], compared: Sequence[Compared]) -> "dict[str, matplotlib.figure.Figure]":
-    """Return `parity_energy` and `parity_forces`, as far as there are labels."""
+    """Return `parity_energy`, `parity_forces` and `parity_stress`, as far as there are labels."""
     pairs = list(zip(frames, compared, strict=True))
     figures = {}
     energies = [(f, c) for f, c in pairs if c.energy_error is not None]
@@ -54,6 +55,11 @@ def parity_figures(frames: Sequence[Frame], compared: Sequence[Compared]) -> "di
     reference, error = reference_forces(frames, compared)
     if len(error):
         figures["parity_forces"] = plots.parity_forces(reference, reference - error)
+    stresses = [(f, c) for f, c in pairs if c.stress_error is not None]
+    if stresses:
+        reference = EV_PER_A3_TO_GPA * np.concatenate([np.asarray(f.labels.stress) for f, _ in stresses])
+        error = EV_PER_A3_TO_GPA * np.concatenate([np.asarray(c.stress_error) for _, c in stresses])
+        figures["parity_stress"] = plots.parity_stress(reference, reference - error)
     return figures
 
 

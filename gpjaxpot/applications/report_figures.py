@@ -36,6 +36,11 @@ _TEXTS = {
         "Components of all forces; on the diagonal they are right, and below are their distances from it. "
         "Where points are many, colour is their number.",
     ),
+    "parity_stress": (
+        "Stresses: predicted against reference",
+        "All six components, positive where in tension: on the diagonal they are right, and below are their distances "
+        "from it.",
+    ),
     "force_error_against_reference": (
         "Force errors against reference forces",
         "Predicted less reference: a slope means forces that are too weak or too strong, a band that widens means "
@@ -118,7 +123,8 @@ def _counts(compared: Sequence[Compared]) -> str:
     """Return how much the figures of shares are told from."""
     known = {name: len(scored(compared, observable)[0]) for name, observable in OBSERVABLES.items()}
     words = {"energy": "energies"}
-    return "Told from " + " and ".join(f"{n} {words.get(name, name)}" for name, n in known.items() if n) + "."
+    told = [f"{n} {words.get(name, name)}" for name, n in known.items() if n]
+    return f"Told from {' and '.join([', '.join(told[:-1]), *told[-1:]] if len(told) > 1 else told)}."
 
 
 def _spread_figures(
@@ -129,7 +135,10 @@ def _spread_figures(
     points = {name: both for name, both in points.items() if len(both[0])}
     if not points:
         return {}
-    pit = {name: quantile_function(used, OBSERVABLES[name]).pit(error / std) for name, (std, error) in points.items()}
+    pit = {
+        _named(name, used): quantile_function(used, OBSERVABLES[name]).pit(error / std)
+        for name, (std, error) in points.items()
+    }
     figures = {
         "reliability": plots.reliability(pit),
         "pit_histogram": plots.pit_histogram(pit),
@@ -145,6 +154,11 @@ def _spread_figures(
     }
     figures |= _energy_and_force(compared, used)
     return figures | {name: _retrieval(curves, points) for name, (curves, points) in found.items() if curves}
+
+
+def _named(name: str, used: Calibration | None) -> str:
+    """Return the name of an observable, saying so if its spreads alone are raw."""
+    return name if used is None or OBSERVABLES[name] in used.quantiles else f"{name}, raw"
 
 
 def _coverage(compared: Sequence[Compared], calibration: Calibration | None) -> dict[str, dict[float, float]]:

@@ -14,6 +14,7 @@ _SHOWS = {
     "predictions.xyz": "the test structures with predictions, σ and labels",
     "parity_energy.png": "energies, predicted against DFT",
     "parity_forces.png": "forces, predicted against DFT",
+    "parity_stress.png": "stresses, predicted against DFT",
     "force_error_against_std.png": "is the error large where σ is?",
     "reliability.png": "do x % of truths lie below the x % quantile?",
     "z_histogram.png": "error/σ against the normal distribution",

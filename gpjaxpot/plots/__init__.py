@@ -9,7 +9,7 @@ from gpjaxpot.plots.calibration import error_against_std, reliability, z_histogr
 from gpjaxpot.plots.coverage import coverage
 from gpjaxpot.plots.errors import error_against_reference, error_hexbin
 from gpjaxpot.plots.learning import learning_curve
-from gpjaxpot.plots.parity import parity_energy, parity_forces
+from gpjaxpot.plots.parity import parity_energy, parity_forces, parity_stress
 from gpjaxpot.plots.pit import pit_histogram
 from gpjaxpot.plots.retrieval import retrieval
 from gpjaxpot.plots.spreads import energy_and_force_std
@@ -23,6 +23,7 @@ __all__ = [
     "learning_curve",
     "parity_energy",
     "parity_forces",
+    "parity_stress",
     "pit_histogram",
     "reliability",
     "retrieval",

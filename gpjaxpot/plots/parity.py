@@ -34,6 +34,16 @@ def parity_forces(
     return _parity(reference, predicted, "force component", "eV/Å", "meV/Å", groups)
 
 
+def parity_stress(
+    reference: Values, predicted: Values, groups: Sequence[str] | None = None
+) -> "matplotlib.figure.Figure":
+    """Plot predicted against reference stress components (GPa), their errors (GPa) below.
+
+    `groups` names each point's group, for colour and legend.
+    """
+    return _parity(reference, predicted, "stress component", "GPa", "GPa", groups, 1.0)
+
+
 def _parity(
     reference: Values,
     predicted: Values,
@@ -41,11 +51,12 @@ def _parity(
     unit: str,
     error_unit: str,
     groups: Sequence[str] | None,
+    factor: float = 1e3,
 ) -> "matplotlib.figure.Figure":
-    """Draw both panels; the error is predicted minus reference, in a thousandth of `unit`."""
+    """Draw both panels; the error is predicted minus reference, `factor` of its unit being one `unit`."""
     figure = new_figure(ONE_COLUMN, 4.4)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.3))
-    error = 1e3 * (predicted - reference)
+    error = factor * (predicted - reference)
     for axes, y in ((top, predicted), (bottom, error)):
         _points(axes, reference, y, groups)
     ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]

@@ -3,17 +3,22 @@
 import hashlib
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 
+from gpjaxpot.covariance.features import vector_rows
 from gpjaxpot.errors import InputError
 from gpjaxpot.potential.calibration import ENERGY, FORCES, METHODS, STRESS, VECTORS, Calibration, mean_vector
 from gpjaxpot.potential.compared import Known, compare
 from gpjaxpot.potential.force_scores import ForceScores
 from gpjaxpot.potential.force_strategy import TO_TRAIN, Strategy, choose_strategy, unseen_factors
 from gpjaxpot.potential.potential import Potential
+from gpjaxpot.potential.predictor import Neighbours
+from gpjaxpot.potential.sparse_fit import compiled_environments
 from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.structure import Structure
 from gpjaxpot.uncertainty.conformal import check_level
 from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
 from gpjaxpot.uncertainty.remoteness import Remoteness
@@ -21,6 +26,8 @@ from gpjaxpot.uncertainty.remoteness import Remoteness
 Callback = Callable[[str, int, int], None]
 # Structures that it takes to scale by one number, and to take order statistics where nobody has asked for them.
 TO_SCALE, TO_RANK = 5, 15
+# Numbers in the vectors of environments that are kept in memory, at the most: 128 MB.
+KEPT = 1 << 24
 
 
 def calibrate(
@@ -57,13 +64,22 @@ def compare_known(
     potential: Potential, frames: Sequence[Frame], callback: Callback | None = None
 ) -> list[Known]:
     """Predict labelled structures: errors, raw spreads and environments, as `calibrate_known` takes them."""
-    finder, known = potential.neighbours(), []
+    finder, known, kept = potential.neighbours(), [], 0
     for done, frame in enumerate(frames, start=1):
         prediction, vectors = potential.predicted(frame.structure, finder, uncertainty=True, covariance=True)
-        known.append(Known(compare(frame, prediction), frame.structure.numbers, np.asarray(vectors)))
+        kept += vectors.size
+        # Few are kept, as long as all are few; making them anew costs little beside their spreads.
+        stored = np.asarray(vectors) if kept <= KEPT else partial(_vectors, potential, frame.structure, finder)
+        known.append(Known(compare(frame, prediction), frame.structure.numbers, stored))
         if callback is not None:
             callback("calibration", done, len(frames))
     return known
+
+
+def _vectors(potential: Potential, structure: Structure, finder: Neighbours) -> Float[np.ndarray, "atoms size"]:
+    """Vectors of the environments of one structure, of all terms of the kernel."""
+    made = compiled_environments(potential.kernel, finder.batch(structure))
+    return vector_rows(made.features, len(structure))
 
 
 def calibrate_known(

@@ -47,8 +47,13 @@ class Known:
 
     compared: Compared
     numbers: Int[np.ndarray, " atoms"]
-    vectors: Float[np.ndarray, "atoms size"]
-    """Of all terms of the kernel, one after the other."""
+    stored: Any
+    """The vectors, or a function that makes them anew: those of many structures take gigabytes."""
+
+    @property
+    def vectors(self) -> Float[np.ndarray, "atoms size"]:
+        """Of all terms of the kernel, one after the other."""
+        return np.asarray(self.stored() if callable(self.stored) else self.stored)
 
 
 def compare(frame: Frame, prediction: Any) -> Compared:

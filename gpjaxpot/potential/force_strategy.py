@@ -7,7 +7,7 @@ import scipy
 from jaxtyping import Float
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.potential.calibration import EnvironmentFactor, factor_features, marked
+from gpjaxpot.potential.calibration import EnvironmentFactor, factor_features
 from gpjaxpot.potential.force_scores import ForceScores, is_solid
 from gpjaxpot.uncertainty.classes import ByClass, GaussianClasses
 from gpjaxpot.uncertainty.conformal import conformal_rank, group_places
@@ -51,10 +51,11 @@ def choose_strategy(forces: ForceScores, method: str, level: float, seed: int) -
     atoms, count = len(forces.errors), len(np.unique(forces.structure))
     species = tuple(int(z) for z in np.unique(forces.numbers))
     plain = Strategy("", "asked for", species, apart=np.ones(atoms))
-    vectors = marked(forces.vectors, forces.numbers, species)
+    reduced = np.zeros((atoms, 0))
     if atoms >= ATOMS_TO_KNOW:
-        reduction = Reduction.fit(vectors, COMPONENTS)
-        novelty = Novelty.fit(reduction(vectors), forces.structure, seed)
+        reduction = Reduction.fit(forces.sample(species), COMPONENTS)
+        reduced = forces.reduced(reduction, species)
+        novelty = Novelty.fit(reduced, forces.structure, seed)
         plain = replace(plain, reduction=reduction, novelty=novelty)
     if method in ("scale", "conformal"):
         return plain
@@ -67,7 +68,6 @@ def choose_strategy(forces: ForceScores, method: str, level: float, seed: int) -
             f"{method} calibration at level {level:.4g} takes at least {TO_TRAIN} structures with {ATOMS_TO_TRAIN} "
             f"atoms, these are {few}: calibrate on more, or by conformal"
         )
-    reduced = plain.reduction(vectors)
     features = factor_features(reduced, species, forces.numbers, forces.spread)
     levels, unit, scores = np.array([level]), float(scipy.stats.chi.ppf(level, 3)), forces.lengths
     fold = deal(forces.structure, FOLDS, seed)  # as `cross_fit` deals them
@@ -119,7 +119,7 @@ def unseen_factors(forces: ForceScores, found: Strategy) -> Float[np.ndarray, " 
     """Factors of all uncertain atoms: of the solid ones as if unseen; of others, nothing was learned from them."""
     factors = np.ones(len(forces.errors))
     if found.factor is not None and found.reduction is not None:
-        reduced = found.reduction(marked(forces.vectors, forces.numbers, found.species))
+        reduced = forces.reduced(found.reduction, found.species)
         factors = found.factor(factor_features(reduced, found.species, forces.numbers, forces.spread))
     if len(found.apart):
         factors[is_solid(forces.covariances, forces.stds)] = found.apart

@@ -13,6 +13,7 @@ HOSTILE_SOURCE = "</script><img src=x onerror=\"document.body.dataset.hacked='so
 FIGURES = (
     "parity_energy",
     "parity_forces",
+    "parity_stress",
     "force_error_against_reference",
     "reliability",
     "pit_histogram",

@@ -21,7 +21,7 @@ from gpjaxpot.structures.labels import Frame, Labels
 from gpjaxpot.structures.structure import Structure
 from gpjaxpot.uncertainty.quantile_function import QuantileFunction
 from gpjaxpot.uncertainty.retrieval import retrieval_curve
-from tests.applications.fakes import FakePotential
+from tests.applications.fakes import STRESS_STD, FakePotential
 from tests.applications.reports import FIGURES, HOSTILE_GROUP, HOSTILE_SOURCE, make_frames, without_pictures
 
 
@@ -211,11 +211,11 @@ def test_what_is_calibrated_and_what_is_extrapolated_is_said_in_words(calibrated
 @pytest.mark.parametrize(
     ("options", "missing"),
     [
-        ({"stress": False}, set()),
-        ({"periodic": False}, set()),
+        ({"stress": False}, {"parity_stress"}),
+        ({"periodic": False}, {"parity_stress"}),
         ({"groups": ()}, set()),
         ({"count": 1}, set()),
-        ({"energies": False, "stress": False}, {"parity_energy", "energy_and_force_std"}),
+        ({"energies": False, "stress": False}, {"parity_energy", "parity_stress", "energy_and_force_std"}),
     ],
     ids=["no stress", "molecules", "no groups", "one structure", "forces alone"],
 )
@@ -234,6 +234,29 @@ def test_energies_alone_make_a_page_without_atoms(potential):
     assert [item.name for item in made.figures] == ["parity_energy", "reliability", "pit_histogram", "coverage"]
     assert made.record["worst_atoms"] == []
     assert "<canvas" not in made.page
+
+
+def test_stresses_are_shown_with_their_spreads(potential, calibrated):
+    frames = make_frames()
+    compared = compare_all(potential, frames)
+    figures = {item.name: item.figure for item in report_figures(frames, compared, None)}
+    label = np.concatenate([f.labels.stress for f in frames])
+    error = np.concatenate([potential.predict(f.structure).stress - f.labels.stress for f in frames])
+    top, bottom = (axes.lines[0] for axes in figures["parity_stress"].axes)
+    assert_allclose(top.get_xdata(), 160.2176634 * label, rtol=1e-9)
+    assert_allclose(bottom.get_ydata(), 160.2176634 * error, rtol=1e-9, atol=1e-12)
+    drawn = {line.get_label(): line for line in figures["coverage"].axes[0].lines}
+    inside = [100 * np.mean(np.abs(error) <= k * STRESS_STD) for k in (0.67449, 0.99446, 1.64485, 1.95996)]
+    assert_allclose(drawn["stress, raw"].get_ydata(), inside)
+    pit = record_of(potential, frames)["pit"]["stress"]
+    assert sum(pit) == pytest.approx(1.0)
+    told = [item.caption for item in report_figures(frames, compared, None) if item.name == "coverage"]
+    assert f"and {len(error)} stress components." in told[0]
+    # Of a model whose stresses are not calibrated, the others are told apart from them.
+    shown = report_figures(frames, compare_all(calibrated, frames), calibrated.calibration)
+    (reliability,) = (item.figure for item in shown if item.name == "reliability")
+    names = [text.get_text() for text in reliability.axes[0].get_legend().get_texts()]
+    assert {"energy", "force components", "stress components, raw"} <= set(names)
 
 
 def test_a_force_that_is_certain_has_no_ratio():

@@ -10,7 +10,9 @@ from ase.io import read as ase_read
 import gpjaxpot
 from tests.cli.helpers import SMALL, finish, run, start
 
-FIGURES = ("parity_energy", "parity_forces", "force_error_against_std", "reliability", "z_histogram")
+FIGURES = (
+    "parity_energy", "parity_forces", "parity_stress", "force_error_against_std", "reliability", "z_histogram"
+)  # fmt: skip
 
 
 @pytest.fixture

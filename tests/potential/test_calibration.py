@@ -9,10 +9,12 @@ import pytest
 from numpy.testing import assert_allclose
 
 import gpjaxpot as gp
+from gpjaxpot.potential import calibrate as calibrate_module
 from gpjaxpot.potential import fit as fit_module
 from gpjaxpot.potential.calibrate import calibrate_known
 from gpjaxpot.potential.calibration import root_spread
 from gpjaxpot.potential.compared import Compared, Known
+from gpjaxpot.potential.force_scores import ForceScores
 from tests.potential.conftest import labelled, settings, soap
 
 REFERENCE = "energy_per_species.Si=-0.3"
@@ -97,6 +99,33 @@ def test_shares_of_new_errors_are_those_of_the_level(method):
     assert abs(np.mean(energies) - 0.9) < 4 * np.sqrt(0.09 / 60 + 0.09 / 100)
     assert made.record["method"] == method
     json.dumps(made.record, allow_nan=False)
+
+
+def test_vectors_that_are_made_anew_calibrate_as_those_that_are_kept(sparse, frames, monkeypatch):
+    """What many structures are calibrated by, on few: nothing kept, everything made when it is wanted."""
+    many = labelled(30, seed=5)
+    kept = gp.calibrate(sparse, many, "conformal")
+    made = []
+    again = calibrate_module._vectors
+    monkeypatch.setattr(calibrate_module, "_vectors", lambda *a: made.append(again(*a)) or made[-1])
+    monkeypatch.setattr(calibrate_module, "KEPT", 1)
+    anew = gp.calibrate(sparse, many, "conformal")
+    assert len(made) >= 2 * len(many)
+    assert kept.calibration.novelty is not None
+    a, b = (p.predict(frames[7], uncertainty=True) for p in (kept, anew))
+    for name in ("energy_uncertainty", "forces_uncertainty", "stress_uncertainty", "novelty"):
+        assert_allclose(getattr(b, name), getattr(a, name), rtol=1e-6, atol=1e-8)
+
+
+def test_a_reduction_is_learned_from_so_many_numbers_at_most():
+    known = made_up(200, atoms=10, wrong=varying, species=(14, 8))
+    forces = ForceScores.of(known)
+    assert forces.sample((8, 14)).shape == (2000, 20)
+    some = forces.sample((8, 14), most=20 * 500)
+    assert some.shape == (500, 20)
+    for end, k in ((slice(10), known[0]), (slice(-10, None), known[-1])):
+        np.testing.assert_array_equal(some[end, :18], k.vectors)
+    assert len(forces.sample((8, 14), most=1)) == 10  # one structure there always is
 
 
 def test_a_network_is_taken_where_it_tells_something_and_else_not():
