@@ -1,4 +1,4 @@
-"""SOAP and its derivatives against DScribe, in turn on one core.
+"""SOAP and its derivatives against DScribe and featomic, in turn on one core.
 
 python -m benchmarks.bench_descriptor [--rounds 12]
 
@@ -6,8 +6,13 @@ Both compute the same vectors (DScribe's form, rbf="gto"), neighbour lists inclu
 derivatives are dense over all pairs of atoms and are analytical; ours are those by each neighbour.
 The gradient of a function of the vectors, which is what forces take, DScribe has only by way of its
 derivatives.
+
+featomic (`pip install featomic`; left out where it is not installed) has another radial basis of the same size and
+its own cutoff function, so the vectors differ; it sees neighbours to the cutoff alone, as ours do in the usual form,
+which is compared with it: vectors of unit length, with their derivatives by position.
 """
 
+import importlib.util
 import sys
 from collections.abc import Callable
 
@@ -44,7 +49,7 @@ def timed(atoms: Atoms, work: Callable[[Atoms], object], clock: str) -> Callable
     return run
 
 
-def our_work(atoms: Atoms) -> dict[str, Callable[[Atoms], object]]:
+def our_work(atoms: Atoms, dscribe: bool = True) -> dict[str, Callable[[Atoms], object]]:
     """Our vectors, their Jacobian, and the gradient of a linear function of them."""
     import equinox as eqx
     import jax
@@ -57,7 +62,7 @@ def our_work(atoms: Atoms) -> dict[str, Callable[[Atoms], object]]:
     species = tuple(sorted(set(atoms.numbers.tolist())))
     soap = SOAP(
         SETTINGS["r_cut"], SETTINGS["n_max"], SETTINGS["l_max"], SETTINGS["sigma"],
-        species=species, dscribe=True,
+        species=species, dscribe=dscribe,
     )  # fmt: skip
     # One shape for all positions: room for a few neighbours more than there are now.
     most = neighbourhood(Structure.from_ase(atoms), species, soap.reach).most_neighbours(len(species))
@@ -65,7 +70,7 @@ def our_work(atoms: Atoms) -> dict[str, Callable[[Atoms], object]]:
     direction = jax.random.normal(jax.random.key(0), (soap.n_features, 1))
 
     def parts(batch):
-        return expand(soap, batch.displacements(), batch.mask, batch.species, batch.slots)
+        return expand(soap, batch.displacements(), batch.mask, batch.species, batch.slots, written_out=True)
 
     def gradient(batch):
         made = parts(batch)
@@ -103,6 +108,42 @@ def their_work(atoms: Atoms) -> dict[str, Callable[[Atoms], object]]:
         return soap.derivatives(shown, centers=centres, method="analytical", attach=True, return_descriptor=False)
 
     return {"vectors": lambda shown: soap.create(shown, n_jobs=1), "derivatives": derivatives}
+
+
+def featomic_work() -> dict[str, Callable[[Atoms], object]]:
+    """Those of featomic: vectors, and vectors with their derivatives by position."""
+    from featomic import SoapPowerSpectrum
+
+    soap = SoapPowerSpectrum(
+        cutoff={"radius": SETTINGS["r_cut"], "smoothing": {"type": "ShiftedCosine", "width": 1.0}},
+        density={"type": "Gaussian", "width": SETTINGS["sigma"]},
+        basis={
+            "type": "TensorProduct",
+            "max_angular": SETTINGS["l_max"],
+            "radial": {"type": "Gto", "max_radial": SETTINGS["n_max"] - 1},
+        },
+    )
+    return {"vectors": soap.compute, "derivatives": lambda shown: soap.compute(shown, gradients=["positions"])}
+
+
+def beside_featomic(rounds: int, clock: str) -> dict[str, dict]:
+    """Microseconds per atom of ours in the usual form and of featomic; nothing where it is not installed."""
+    if importlib.util.find_spec("featomic") is None:
+        print("featomic: left out, it is not installed (pip install featomic)")
+        return {}
+    found = {}
+    for name, atoms in systems().items():
+        for what in ("vectors", "derivatives"):
+            rivals = {
+                "gpjaxpot": timed(atoms, our_work(atoms, dscribe=False)[what], clock),
+                "featomic": timed(atoms, featomic_work()[what], clock),
+            }
+            seconds = alternate(rivals, rounds)
+            found[f"{name}, {len(atoms)} atoms: {what}"] = {
+                "microseconds_per_atom": {key: per_atom(values, len(atoms)) for key, values in seconds.items()},
+                "featomic_over_gpjaxpot": ratios(seconds["featomic"], seconds["gpjaxpot"]),
+            }
+    return found
 
 
 def cases() -> dict[str, tuple[Atoms, str]]:
@@ -147,7 +188,15 @@ def main() -> int:
     headings = ["µs per atom", "gpjaxpot min", "median", "DScribe min", "median",
                 "DScribe / gpjaxpot, min", "median"]  # fmt: skip
     print(table(headings, rows))
-    answer = {"settings": SETTINGS, "rounds": given.rounds, "clock": given.clock, "times": result}
+    other = beside_featomic(given.rounds, given.clock)
+    rows = []
+    for name, each in other.items():
+        ours, theirs = (each["microseconds_per_atom"][key] for key in ("gpjaxpot", "featomic"))
+        ratio = each["featomic_over_gpjaxpot"]
+        rows.append([name, ours["min"], ours["median"], theirs["min"], theirs["median"], ratio["min"], ratio["median"]])
+    if rows:
+        print(table([heading.replace("DScribe", "featomic") for heading in headings], rows))
+    answer = {"settings": SETTINGS, "rounds": given.rounds, "clock": given.clock, "times": result, "featomic": other}
     print(f"wrote {write_result('descriptor', answer)}")
     return 0
 

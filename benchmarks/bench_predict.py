@@ -3,9 +3,15 @@
 python -m benchmarks.bench_predict [--data FOLDER] [--model OURS] [--gap-model GAP.xml]
                                    [--rounds 12]
 
-Models that are not named are taken from the benchmark of the fit, or fitted first.
+Models that are not named are taken from the benchmark of the fit, or fitted first.  With --random no model and no peer
+is needed: environments of displaced silicon with random weights, of the shapes that the config file asks for.  What a
+prediction costs depends on the shapes alone.
+
+Besides, the rate of the core in the kernel stage's matrix products, by NumPy's BLAS and by JAX, and the rate that the
+kernel stage itself reaches.
 """
 
+import contextlib
 import sys
 import tomllib
 from collections.abc import Callable
@@ -68,7 +74,7 @@ def rival(potential: "Potential", atoms: Atoms, mode: str, clock: str, **options
 
 
 def measure(
-    potential: "Potential", quippy: QuippyProcess, atoms: Atoms, rounds: int, clock: str
+    potential: "Potential", quippy: QuippyProcess | None, atoms: Atoms, rounds: int, clock: str
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds of every rival on `atoms`, and of the first call of ours."""
     rivals = {
@@ -77,11 +83,91 @@ def measure(
         "float64, same positions": rival(potential, atoms, "same", clock),
         "float32": rival(potential, atoms, "kept", clock, dtype="float32"),
     }
-    if len(atoms) == 64:
+    if len(atoms) == 64 and quippy is not None:
         rivals[SPREADS] = rival(potential, atoms, "kept", clock, uncertainty=True)
     first = {name: run() for name, run in rivals.items()}
-    rivals["quippy"] = lambda: quippy.seconds(atoms, clock)
+    if quippy is not None:
+        rivals["quippy"] = lambda: quippy.seconds(atoms, clock)
     return alternate(rivals, rounds), first
+
+
+def random_potential(n_inducing: int, features: int | None = None) -> "Potential":
+    """A potential with the config file's descriptor and kernel that knows nothing: weights are random.
+
+    `features` projects the vectors on as many random directions.
+    """
+    import jax.numpy as jnp
+
+    from gpjaxpot import SOAP, DotPower, Structure
+    from gpjaxpot.gp.noise import Noise
+    from gpjaxpot.kernels.energy_kernel import EnergyKernel, Term
+    from gpjaxpot.potential.potential import Potential
+    from gpjaxpot.potential.predictor import Centres
+    from gpjaxpot.potential.vectors import environment_vectors
+    from gpjaxpot.structures.reference import EnergyReference
+
+    config = tomllib.loads(CONFIG.read_text())
+    settings = {key: value for key, value in config["descriptor"][0].items() if key != "type"} | {"species": (14,)}
+    generator = np.random.default_rng(0)
+    soap = SOAP(**settings)
+    if features is not None:
+        directions = np.linalg.qr(generator.normal(size=(soap.n_features, features)))[0]
+        soap = SOAP(**settings, projection=directions[None])
+    known = Structure.from_ase(silicon(5, displaced=0.2))
+    vectors = np.asarray(environment_vectors(soap, [known])[0])[:n_inducing].T
+    kernel = EnergyKernel((Term(soap, 1.0 * DotPower(config["kernel"]["zeta"])),))
+    weights = generator.normal(size=n_inducing)
+    centres = Centres((jnp.asarray(vectors),), jnp.zeros(n_inducing, jnp.int32), jnp.asarray(weights))
+    reference = EnergyReference((14,), np.zeros(1), "given")
+    return Potential(kernel, None, centres, reference, Noise(None, None, None), {})  # type: ignore[arg-type]
+
+
+def kernel_stage(potential: "Potential", atoms: int, rounds: int, clock: str) -> dict[str, dict[str, float]]:
+    """GFLOP/s of the two matrix products of the kernel stage by themselves, and of the stage, in chunks."""
+    import jax
+    import jax.numpy as jnp
+
+    from gpjaxpot.potential.predictor import CHUNK, local_energies
+
+    now, found = CLOCKS[clock], {}
+    generator = np.random.default_rng(0)
+    for dtype in ("float64", "float32"):
+        centres = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == "float64" else x, potential.centres)  # noqa: B023
+        kernel = jax.tree.map(lambda x: x.astype(dtype) if x.dtype == "float64" else x, potential.kernel)  # noqa: B023
+        q = np.asarray(centres.features[0])
+        p = generator.normal(size=(q.shape[0], CHUNK)).astype(dtype)
+        w = generator.normal(size=(q.shape[1], CHUNK)).astype(dtype)
+        p /= np.linalg.norm(p, axis=0)
+        count, species = atoms // CHUNK, jnp.zeros(CHUNK, jnp.int32)
+
+        def stage(centres, p, kernel=kernel, species=species, count=count):
+            def one(shift):
+                total = lambda f: jnp.sum(local_energies(kernel, centres, (f,), species))  # noqa: E731
+                return jax.value_and_grad(total)(p + shift)
+
+            return jax.lax.map(one, jnp.arange(count, dtype=p.dtype) * 1e-3)
+
+        compiled, products = jax.jit(stage), jax.jit(lambda q, p, w: (q.T @ p, q @ w))
+        here = [jnp.asarray(x) for x in (q, p, w)]
+        work = {
+            "NumPy": lambda q=q, p=p, w=w: [(q.T @ p, q @ w) for _ in range(atoms // CHUNK)],
+            "JAX": lambda here=here: [jax.block_until_ready(products(*here)) for _ in range(atoms // CHUNK)],  # noqa: B023
+            "kernel stage": lambda here=here, c=centres: jax.block_until_ready(compiled(c, here[1])),  # noqa: B023
+        }
+
+        def timed(function):
+            def run() -> float:
+                start = now()
+                function()
+                return now() - start
+
+            return run
+
+        seconds = alternate({name: timed(function) for name, function in work.items()}, rounds)
+        flop = 4.0 * q.size * count * CHUNK
+        found[dtype] = {name: flop / min(values) / 1e9 for name, values in seconds.items()}
+        found[dtype]["share of NumPy's"] = found[dtype]["kernel stage"] / found[dtype]["NumPy"]
+    return found
 
 
 def main() -> int:
@@ -92,9 +178,11 @@ def main() -> int:
     options.add_argument("--rounds", type=int, default=12, help="repeats, in turn")
     options.add_argument("--clock", default="wall", choices=CLOCKS, help="what is counted")
     options.add_argument("--name", default="predict", help="of the file in results/")
+    options.add_argument("--random", action="store_true", help="random weights, and no quippy")
+    options.add_argument("--features", type=int, help="of --random: project the vectors on as many directions")
     given = options.parse_args()
-    found = models(given)
-    if found is None:
+    found = None if given.random else models(given)
+    if found is None and not given.random:
         return 0
     pin(given.core)
     import jax
@@ -103,16 +191,19 @@ def main() -> int:
     jax.config.update("jax_platforms", "cpu")
     from gpjaxpot import Potential
 
-    potential = Potential.load(found[0])
+    potential = random_potential(1000, given.features) if found is None else Potential.load(found[0])
+    rates = kernel_stage(potential, 64, given.rounds, given.clock)
+    print(table(["GFLOP/s, greatest", *rates["float64"]], [[k, *v.values()] for k, v in rates.items()]))
     rows, result = [], {}
-    with QuippyProcess(found[1]) as quippy:
+    with contextlib.nullcontext() if found is None else QuippyProcess(found[1]) as quippy:
         for repeats, rounds in ((2, given.rounds), (4, max(3, given.rounds // 3))):
             atoms = silicon(repeats)
             print(f"{len(atoms)} atoms: compiling, then timing", flush=True)
             seconds, first = measure(potential, quippy, atoms, rounds, given.clock)
-            peer = seconds["quippy"]
+            peer = seconds.get("quippy")
             for name, values in seconds.items():
-                each, ratio = per_atom(values, len(atoms)), ratios(peer, values)
+                each = per_atom(values, len(atoms))
+                ratio = ratios(peer, values) if peer else {"min": None, "median": None}
                 rows.append([len(atoms), name, each["min"], each["median"], ratio["min"],
                              ratio["median"], first.get(name)])  # fmt: skip
                 result[f"{len(atoms)} atoms, {name}"] = {
@@ -121,19 +212,20 @@ def main() -> int:
                     "first_call_seconds": first.get(name),
                     "rounds": rounds,
                 }
-        program = quippy.program
+        program = "quippy" if quippy is None else quippy.program
     headings = ["atoms", "energy and forces", "µs/atom min", "median", f"{program} / this, min",
                 "median", "first call s"]  # fmt: skip
     print(table(headings, rows))
     large, small = (result[f"{n} atoms, float64"]["microseconds_per_atom"] for n in (512, 64))
     growth = {key: large[key] / small[key] for key in small}
-    spread = result[f"64 atoms, {SPREADS}"]["quippy_over_this"]
-    goals = {
-        "per atom, 512 over 64 atoms": growth,
-        "64 atoms: with σ of all forces over quippy's E+F": {k: 1 / v for k, v in spread.items()},
-    }
+    goals = {"per atom, 512 over 64 atoms": growth}
+    if quippy is not None:
+        spread = result[f"64 atoms, {SPREADS}"]["quippy_over_this"]
+        goals["64 atoms: with σ of all forces over quippy's E+F"] = {k: 1 / v for k, v in spread.items()}
     print(table(["ratio", "min", "median"], [[k, v["min"], v["median"]] for k, v in goals.items()]))
-    answer = {"peer": program, "clock": given.clock, "skin": SKIN, "times": result, "ratios": goals}
+    made = f"random weights, {potential.kernel.terms[0].descriptor.n_features} features" if given.random else "fitted"
+    answer = {"peer": None if given.random else program, "model": made, "clock": given.clock, "skin": SKIN,
+              "matrix_products_GFLOPs": rates, "times": result, "ratios": goals}  # fmt: skip
     print(f"wrote {write_result(given.name, answer)}")
     return 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("gpjaxpot", "jax", "jaxlib", "numpy", "scipy", "equinox", "ase", "vesin", "dscribe")
+PACKAGES = ("gpjaxpot", "jax", "jaxlib", "numpy", "scipy", "equinox", "ase", "vesin", "dscribe", "featomic")
 
 
 def describe() -> dict[str, Any]:
