@@ -8,6 +8,7 @@ import pytest
 from gpjaxpot.covariance import centre_moves, rows
 from gpjaxpot.covariance.features import environments, join
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
+from gpjaxpot.kernels import EnergyKernel
 from gpjaxpot.structures.structure import Structure
 from tests.covariance.zoo import KERNELS, padded
 from tests.systems import batch_of, linear, perturbed, quick_jit, structure
@@ -81,6 +82,17 @@ def test_traced_equal_those_made_on_the_host(case):
     traced = quick_jit(inducing_rows)(kernel, batch, inducing)
     for a, b in zip(jax.tree.leaves(inducing_rows(kernel, batch, inducing)), jax.tree.leaves(traced), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-10 * np.nanmax(np.abs(b)))
+
+
+def test_unlike_species_that_do_not_couple():
+    both = KERNELS["two species and terms"]
+    kernel = EnergyKernel(both.terms[:1])
+    batch = padded(kernel, structure(kernel.species, 4, seed=5))
+    inducing = compiled(kernel, batch)
+    assert len(set(np.asarray(batch.species).tolist())) == 2
+    traced = quick_jit(inducing_rows)(kernel, batch, inducing)
+    for a, b in zip(jax.tree.leaves(inducing_rows(kernel, batch, inducing)), jax.tree.leaves(traced), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-10 * np.abs(b).max())
 
 
 def test_atoms_without_neighbours(case):
