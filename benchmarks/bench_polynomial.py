@@ -3,8 +3,8 @@
 python -m benchmarks.bench_polynomial [--data FOLDER] [--structures 100] [--features 60 90] [--rounds 12]
                                       [--clock processor]
 
-Descriptor, labels, noise levels and signal variance are those of configs/si_mlearn_gap.toml, with the usual radial
-weighting; vectors are projected on so many components.
+Descriptor, labels, noise levels and signal variance are those of speed/silicon_reference.toml; vectors are projected on
+so many components.
 """
 
 import json

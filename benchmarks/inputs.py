@@ -12,7 +12,7 @@ from ase.build import bulk
 from benchmarks.machine import ROOT
 
 DEFAULT_DATA = os.environ.get("GPJAXPOT_DATA", "../shared/data")
-CONFIG = Path(__file__).parent / "configs" / "si_mlearn_gap.toml"
+CONFIG = Path(__file__).parent / "speed" / "silicon_reference.toml"
 # Models that one benchmark makes and others use.
 BUILD = ROOT / "build" / "benchmarks"
 # Files of other distributions, with what they are.

@@ -71,7 +71,7 @@ def _check(config: Mapping[str, Any]) -> None:
     """Refuses what gap_fit cannot be told, rather than compare unlike with unlike."""
     demands = {
         "one descriptor of type soap": [d["type"] for d in config["descriptor"]] == ["soap"],
-        "no radial weighting": not config["descriptor"][0].get("radial_scale"),
+        "no radial weighting": config["descriptor"][0].get("radial_scale", "none") == "none",
         "a kernel of type dot_power": config["kernel"]["type"] == "dot_power",
         "energy noise that grows as the root of N": config["noise"]["energy_exponent"] == 0.5,
         "a sparse model": config["model"]["method"] == "sparse",

@@ -75,6 +75,7 @@ def _faults_mended(folder: Path | None) -> Iterator[None]:
         shown = warnings.showwarning
 
         def show(message, category, *rest, **named) -> None:
+            """Show what is no such fault."""
             fault = _FAULT.match(str(message))
             if fault is None:
                 shown(message, category, *rest, **named)

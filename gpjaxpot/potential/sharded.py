@@ -92,6 +92,7 @@ def _dealt(
 
     @cache
     def batch(place: int) -> Batch:
+        """The batch at a place of the new axis."""
         # What is left over takes the last batch once more.
         members, slots, places = part[min(place, len(part) - 1)]
         made = collated([found[i] for i in members], len(kernel.species), slots, places)
@@ -100,6 +101,7 @@ def _dealt(
     leaves, tree = jax.tree.flatten(batch(0))
 
     def dealt(j: int) -> jax.Array:
+        """The array of one leaf, each device's part made where it belongs."""
         def own(index: Any) -> np.ndarray:
             return np.stack([jax.tree.leaves(batch(k))[j] for k in range(*index[0].indices(count))])
 

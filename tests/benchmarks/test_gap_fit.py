@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.peers.gap_fit import gap_arguments
 
-CONFIG = Path(__file__).parents[2] / "benchmarks" / "configs" / "si_mlearn_gap.toml"
+CONFIG = Path(__file__).parents[2] / "benchmarks" / "speed" / "silicon_reference.toml"
 
 
 @pytest.fixture
