@@ -11,6 +11,7 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
+from gpjaxpot.potential.held_out import COUNT, LEAST_SEARCHED, WORK_PER_SCORE
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
 from gpjaxpot.potential.span import SPAN, check_spannable, span_size
@@ -27,6 +28,12 @@ OVERHEAD = 3.0
 # Seconds to compile, whatever the size; told in estimates, no part of the budget.
 COMPILATION = 15.0
 SAMPLED = 20
+# What libraries and compiled programs take (measured: 0.25 GB to begin with, 0.4 GB after a fit's programs).
+PROGRAM_BYTES = 4e8
+# Copies of the rows of structures left out that the gradient of their score holds (measured).
+SCORE_COPIES = 11.0
+# Slots for neighbours and places for atoms in batches, over neighbours and atoms (measured).
+STAGE_PADDING = 1.6
 # Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.2 to 0.5 on the public sets).
 KEPT = 0.35
 # Products with the covariance of all data that a refinement takes, about, and its work besides what is counted.
@@ -193,6 +200,7 @@ def plan(
     if model.refine is True or not refine:
         memory, longest = max(memory, int(held)), longest + refining
     spare = max(0, int(budget - max(sparse(most)[0], held - shared if not refine else 0.0)))
+    memory = max(memory, int(sparse(most)[0] + min(spare, work.staged())))
     seconds, longest = seconds + extra, longest + extra
     return Estimate(
         "sparse", wanted, most, n, atoms, memory, seconds, longest, free, reason, refine, most_features, products, spare
@@ -248,6 +256,7 @@ class _Work:
     def __init__(self, frames: Sequence[Frame], kernel: EnergyKernel, model: ModelSettings, n: int, neighbours: float):
         self.n, self.neighbours = n, neighbours
         self.atoms = sum(len(f.structure) for f in frames)
+        self.held, self.rows = min(COUNT, len(frames)), n / self.atoms * max(len(f.structure) for f in frames)
         self.spectrum = sum(t.descriptor.n_spectrum for t in kernel.terms)
         self.features = sum(t.descriptor.n_features for t in kernel.terms)
         if model.features == "auto" and self.features == self.spectrum:
@@ -299,7 +308,14 @@ class _Work:
         flops = 2.0 * self.atoms * jacobian * each + 3.0 * self.n * m**2 + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)
         vectors = min(self.atoms, 20000) * features
-        return 8.0 * (2.0 * batch + 12.0 * m**2 + vectors) + 3e8, flops
+        rows = self.held * self.rows * m  # covariances of what is left out, kept, and once more whitened
+        searched = min(self.held, max(LEAST_SEARCHED, WORK_PER_SCORE / (self.rows * m**2)))
+        score = SCORE_COPIES * searched * self.rows * m
+        return 8.0 * (max(2.0 * batch, score) + 2.0 * rows + 12.0 * m**2 + vectors) + PROGRAM_BYTES, flops
+
+    def staged(self) -> float:
+        """Memory of the derivatives of all batches, which are kept where there is room."""
+        return 8.0 * STAGE_PADDING * 3.0 * self.atoms * self.neighbours * self.features
 
     def refinement(self, m: int) -> tuple[float, float, float]:
         """After a sparse fit with `m` inducing environments; second, the memory that takes over what that fit kept."""
