@@ -4,6 +4,7 @@ Nothing here may import gpjaxpot while pytest starts; fixtures import it inside.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Commands and notebooks that tests start inherit both. Set before JAX is imported, as it reads
@@ -18,6 +19,19 @@ import pytest  # noqa: E402
 jax.config.update("jax_enable_x64", True)
 # Again by the switch: a pytest plug-in may have imported JAX before the environment was set.
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+
+
+# A process may have 65 530 memory maps, and each compiled program takes some: beyond, the compiler aborts.
+_MAPS = Path("/proc/self/maps")
+_MOST_MAPS = 20_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Forgets, between files, what was compiled, if that has become much."""
+    yield
+    if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MOST_MAPS:
+        jax.clear_caches()
 
 
 _LONG = ("test_notebooks", "test_readme", "test_demo")

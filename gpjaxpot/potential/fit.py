@@ -101,10 +101,10 @@ def fit(
     final = _scale(kernel, solved.variance)
     learned = _noise(noise, levels, settings.noise)
     choices += _level_choices(settings, levels, free, learned, reference)
-    calibration, choice = _calibration(fitted.left_out, frames, learned, settings)
-    choices.append(choice)
     repulsion, chosen = choose_repulsion(frames, final, settings.repulsion)
     choices += chosen
+    calibration, choice = _calibration(fitted.left_out, frames, learned, settings)
+    choices.append(choice)
     record = make_record(final, model, reference, learned, settings, choices, frames, data)
     if hyper:
         record["hyperparameters"] = solved.record
