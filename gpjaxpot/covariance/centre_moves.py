@@ -8,13 +8,13 @@ tiles of these products are scaled and added up while they are in cache.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import equinox as eqx
 import numpy as np
 import scipy.sparse
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
+from gpjaxpot.covariance.pair_sums import displacements
 from gpjaxpot.structures.batch import Batch
 
 # Centres and inducing environments of one tile: with 30 neighbours, its product is 3 MB.
@@ -71,7 +71,7 @@ def centre_moves(
 ) -> Iterator[CentreMoves]:
     """Moves of `centres` of a batch, some centres after the other; those that have no neighbours may be missing."""
     mask, others = np.asarray(batch.mask), np.asarray(batch.others)
-    r, owner = np.asarray(_displacements(batch)), np.asarray(batch.owner)
+    r, owner = np.asarray(displacements(batch)), np.asarray(batch.owner)
     arrays = [np.asarray(m) for m in moves]
     for start in range(0, len(centres), CENTRES):
         places = slice(start, min(start + CENTRES, len(centres)))
@@ -90,11 +90,6 @@ def centre_moves(
         yield CentreMoves(
             places, edges, pulls, touched, own, owner[own], tuple(p.reshape(3 * n, p.shape[2]) for p in picked), sums
         )
-
-
-@eqx.filter_jit
-def _displacements(batch: Batch) -> Array:
-    return batch.displacements()
 
 
 def _sums(arms: np.ndarray, moves: Float[np.ndarray, "3 pairs _"], edges: np.ndarray) -> np.ndarray:

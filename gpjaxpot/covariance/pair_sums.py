@@ -12,7 +12,7 @@ from gpjaxpot.covariance.blocks import VOIGT
 from gpjaxpot.structures.batch import Batch
 
 # One program: each of its dozen operations would else be compiled, or loaded, by itself.
-_displacements = jax.jit(Batch.displacements)
+displacements = jax.jit(Batch.displacements)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PairSums:
         centre, slot = np.nonzero(mask.T)
         n, n_pairs = batch.n_atoms, len(slot)
         other = np.asarray(batch.others)[slot, centre]
-        r = np.asarray(_displacements(batch))[:, slot, centre]
+        r = np.asarray(displacements(batch))[:, slot, centre]
         owner = np.asarray(batch.owner)[centre]
         per_volume = np.nan_to_num(1.0 / np.asarray(batch.volumes)[owner])
         entries = []
