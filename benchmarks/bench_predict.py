@@ -27,6 +27,7 @@ from benchmarks.machine import write_result
 from benchmarks.our_fit import run_our_fit
 from benchmarks.peers.gap_fit import run_gap_fit
 from benchmarks.peers.quippy_process import QuippyProcess
+from benchmarks.random_model import random_potential
 from benchmarks.table import table
 from benchmarks.timing import CLOCKS, alternate, per_atom, pin, ratios
 
@@ -91,43 +92,13 @@ def measure(
     return alternate(rivals, rounds), first
 
 
-def random_potential(n_inducing: int, features: int | None = None) -> "Potential":
-    """A potential with the config file's descriptor and kernel that knows nothing: weights are random.
-
-    `features` projects the vectors on as many random directions.
-    """
-    import jax.numpy as jnp
-
-    from gpjaxpot import SOAP, DotPower, Structure
-    from gpjaxpot.gp.noise import Noise
-    from gpjaxpot.kernels.energy_kernel import EnergyKernel, Term
-    from gpjaxpot.potential.potential import Potential
-    from gpjaxpot.potential.predictor import Centres
-    from gpjaxpot.potential.vectors import environment_vectors
-    from gpjaxpot.structures.reference import EnergyReference
-
-    config = tomllib.loads(CONFIG.read_text())
-    settings = {key: value for key, value in config["descriptor"][0].items() if key != "type"} | {"species": (14,)}
-    generator = np.random.default_rng(0)
-    soap = SOAP(**settings)
-    if features is not None:
-        directions = np.linalg.qr(generator.normal(size=(soap.n_features, features)))[0]
-        soap = SOAP(**settings, projection=directions[None])
-    known = Structure.from_ase(silicon(5, displaced=0.2))
-    vectors = np.asarray(environment_vectors(soap, [known])[0])[:n_inducing].T
-    kernel = EnergyKernel((Term(soap, 1.0 * DotPower(config["kernel"]["zeta"])),))
-    weights = generator.normal(size=n_inducing)
-    centres = Centres((jnp.asarray(vectors),), jnp.zeros(n_inducing, jnp.int32), jnp.asarray(weights))
-    reference = EnergyReference((14,), np.zeros(1), "given")
-    return Potential(kernel, None, centres, reference, Noise(None, None, None), {})  # type: ignore[arg-type]
-
-
 def kernel_stage(potential: "Potential", atoms: int, rounds: int, clock: str) -> dict[str, dict[str, float]]:
     """GFLOP/s of the two matrix products of the kernel stage by themselves, and of the stage, in chunks."""
     import jax
     import jax.numpy as jnp
 
-    from gpjaxpot.potential.predictor import CHUNK, local_energies
+    from gpjaxpot.potential.centres import local_energies
+    from gpjaxpot.potential.predictor import CHUNK
 
     now, found = CLOCKS[clock], {}
     generator = np.random.default_rng(0)

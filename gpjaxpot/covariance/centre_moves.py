@@ -14,8 +14,7 @@ from jaxtyping import Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
-from gpjaxpot.covariance.pair_sums import displacements
-from gpjaxpot.structures.batch import Batch
+from gpjaxpot.structures.batch import Batch, displacements
 
 # Centres and inducing environments of one tile: with 30 neighbours, its product is 3 MB.
 CENTRES = 16

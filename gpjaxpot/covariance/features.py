@@ -1,5 +1,7 @@
 """Feature vectors of the environments in a batch, under each term of a kernel."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,8 @@ from jaxtyping import Array, Float, Int
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.descriptors.staged import Expansion, expand, project_jacobian, spectrum_jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
-from gpjaxpot.linalg.products import first_axis_last, on_host
-from gpjaxpot.structures.batch import Batch
+from gpjaxpot.linalg.products import on_host
+from gpjaxpot.structures.batch import Batch, displacements
 
 # Atoms whose derivatives are made at once: a few megabytes.
 CHUNK = 8
@@ -26,7 +28,7 @@ class Environments(eqx.Module):
         """Return the number of environments."""
         return self.species.shape[0]
 
-    def take(self, chosen: Int[AnyArray, " chosen"]) -> "Environments":
+    def take(self, chosen: Int[AnyArray, " chosen"] | slice) -> "Environments":
         """Return the environments at the places `chosen`."""
         return Environments(tuple(f[:, chosen] for f in self.features), self.species[chosen])
 
@@ -59,49 +61,51 @@ class Stage(eqx.Module):
 
 def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
     """Compute features and their derivatives at all places of `batch`; what padding slots hold is not used."""
-    if on_host(batch.mask, batch.positions) and all(t.descriptor.projection is not None for t in kernel.terms):
-        return _stage_projected(kernel, batch)
+    if on_host(batch.mask, batch.positions):
+        return _stage_on_host(kernel, batch)
     features, jacobians = _with_jacobians(kernel, batch)
     moves = []
     for term, full in zip(kernel.terms, jacobians, strict=True):
         soap = term.descriptor
         whole = full if soap.projection is None else project_jacobian(soap, full, batch.species)
-        moves.append(first_axis_last(whole))
+        moves.append(jnp.moveaxis(whole, 0, -1))
     return Stage(features, tuple(moves))
 
 
-def _stage_projected(kernel: EnergyKernel, batch: Batch) -> Stage:
-    """`stage` on the host: a chunk of atoms after the other, those of each species in one product."""
-    species = np.asarray(batch.species)
-    features, moves = [], []
-    for term, made in zip(kernel.terms, _in_chunks(kernel, batch), strict=True):
-        vectors, jacobians = (np.asarray(a) for a in made)  # chunks first, atoms last
-        projection = np.asarray(term.descriptor.projection)
-        width, inner = vectors.shape[2], jacobians.shape[2:4]
-        out = np.zeros((*inner, len(species), projection.shape[2]))
-        for c, full in enumerate(jacobians):
-            kinds = species[c * width : (c + 1) * width]
-            for s in np.unique(kinds):
-                own = slice(0, width) if np.all(kinds == s) else np.flatnonzero(kinds == s)
-                moved = full[..., own].reshape(len(full), -1).T @ projection[s]
-                out[:, :, c * width : (c + 1) * width][:, :, own] = moved.reshape(*inner, -1, projection.shape[2])
-        features.append(np.moveaxis(vectors, 0, 1).reshape(vectors.shape[1], -1))
-        moves.append(out)
+def _stage_on_host(kernel: EnergyKernel, batch: Batch) -> Stage:
+    """`stage`, some atoms after the others: what is made of them is turned, or projected, while it is in cache."""
+    arrays = displacements(batch), batch.mask, batch.species, batch.atom_mask
+    r, mask, species, real = (np.asarray(a) for a in arrays)
+    n = batch.n_atoms
+    width = CHUNK if n % CHUNK == 0 else n
+    soaps = [term.descriptor for term in kernel.terms]
+    features = [np.zeros((soap.n_features, n)) for soap in soaps]
+    moves = [np.zeros((*r.shape, soap.n_features)) for soap in soaps]
+    for start in range(0, n, width):
+        here = slice(start, start + width)
+        if not np.any(real[here]):
+            continue
+        made = _some(kernel, batch.slots, r[..., here], mask[:, here], species[here])
+        for soap, (vectors, jacobian), f, m in zip(soaps, made, features, moves, strict=True):
+            f[:, here] = vectors
+            full = np.asarray(jacobian)
+            kinds = species[here]
+            for s in np.unique(kinds) if soap.projection is not None else [None]:
+                own = slice(0, width) if s is None or np.all(kinds == s) else np.flatnonzero(kinds == s)
+                turned = np.ascontiguousarray(full[..., own].reshape(len(full), -1).T)
+                if soap.projection is not None:
+                    turned = turned @ np.asarray(soap.projection)[s]
+                m[:, :, here][:, :, own] = turned.reshape(*r.shape[:2], -1, soap.n_features)
     return Stage(tuple(features), tuple(moves))
 
 
-@eqx.filter_jit
-def _in_chunks(kernel: EnergyKernel, batch: Batch) -> tuple[tuple[Array, Array], ...]:
-    """Features and derivatives of the spectra under each term, in chunks of atoms: the first axis."""
-    width = CHUNK if batch.n_atoms % CHUNK == 0 else batch.n_atoms
-    arrays = (batch.displacements(), batch.mask, batch.species)
-    split = tuple(jnp.moveaxis(x.reshape(*x.shape[:-1], -1, width), -2, 0) for x in arrays)
-
-    def one(chunk: tuple[Array, Array, Array]) -> tuple[tuple[Array, Array], ...]:
-        parts = [(t.descriptor, expand(t.descriptor, *chunk, batch.slots)) for t in kernel.terms]
-        return tuple((e.features, spectrum_jacobian(soap, e, batch.slots)) for soap, e in parts)
-
-    return jax.lax.map(one, split)
+@partial(jax.jit, static_argnums=1)
+def _some(
+    kernel: EnergyKernel, slots: tuple[int, ...], r: Array, mask: Array, species: Array
+) -> tuple[tuple[Array, Array], ...]:
+    """Features of some atoms under each term, and the derivatives of their spectra."""
+    parts = [(t.descriptor, expand(t.descriptor, r, mask, species, slots)) for t in kernel.terms]
+    return tuple((e.features, spectrum_jacobian(soap, e, slots)) for soap, e in parts)
 
 
 @eqx.filter_jit

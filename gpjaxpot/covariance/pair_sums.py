@@ -2,17 +2,13 @@
 
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.blocks import VOIGT
-from gpjaxpot.structures.batch import Batch
-
-# One program: each of its dozen operations would else be compiled, or loaded, by itself.
-displacements = jax.jit(Batch.displacements)
+from gpjaxpot.structures.batch import Batch, displacements
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def inducing_rows(
         return _rows_on_host(kernel, batch, inducing, staged)
     blocks = []
     for start in range(0, len(inducing), COLUMN_BLOCK):
-        block = inducing.take(jnp.arange(start, min(start + COLUMN_BLOCK, len(inducing))))
+        block = inducing.take(slice(start, start + COLUMN_BLOCK))
         parts = [
             _term_rows(kernel, i, batch, staged.features[i], staged.moves[i], block.features[i], block.species)
             for i in range(len(kernel.terms))

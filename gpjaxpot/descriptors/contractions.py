@@ -15,6 +15,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Float
 
 from gpjaxpot.descriptors.harmonics import gradient_matrices
+from gpjaxpot.devices import on_cpu
 
 # Longest sum over neighbours that is written out in one program.
 BLOCK = 48
@@ -22,7 +23,7 @@ BLOCK = 48
 
 def written_out() -> bool:
     """Whether sums are written out: on a CPU."""
-    return jax.default_backend() == "cpu"
+    return on_cpu()
 
 
 def apart(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -16,7 +16,7 @@ import scipy.linalg
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.linalg.products import multiply
+from gpjaxpot.linalg.products import multiply, symmetric_eigen, triangle
 
 # Share of the largest eigenvalue (times the matrix's size) below which a direction is round-off.
 RANK_TOLERANCE = 2.0**-52
@@ -65,11 +65,11 @@ class SparsePosterior(eqx.Module):
         rank = whitening.shape[1]
         top = np.concatenate([rows[:, :-1] @ whitening, rows[:, -1:]], 1)
         prior = np.concatenate([np.eye(rank), np.zeros((rank, 1))], 1)
-        r: np.ndarray = np.asarray(np.linalg.qr(np.concatenate([top, prior]), mode="r"))
-        triangle, z, rest = r[:rank, :rank], r[:rank, rank], r[rank:, rank]
-        white_weights = scipy.linalg.solve_triangular(triangle, z)
-        factor = scipy.linalg.solve_triangular(triangle, whitening.T, trans=1).T
-        log_determinant = 2.0 * np.sum(np.log(np.abs(np.diagonal(triangle)))) + log_noise
+        r = triangle(np.concatenate([top, prior]))
+        upper, z, rest = r[:rank, :rank], r[:rank, rank], r[rank:, rank]
+        white_weights = scipy.linalg.solve_triangular(upper, z)
+        factor = scipy.linalg.solve_triangular(upper, whitening.T, trans=1).T
+        log_determinant = 2.0 * np.sum(np.log(np.abs(np.diagonal(upper)))) + log_noise
         evidence = -0.5 * (np.sum(rest**2) + log_determinant + n_data * np.log(2.0 * np.pi))
         return cls(
             jnp.asarray(whitening @ white_weights),
@@ -109,6 +109,6 @@ class SparsePosterior(eqx.Module):
 
 def whiten(k_uu: Float[AnyArray, "inducing inducing"]) -> Float[AnyArray, "inducing rank"]:
     """W with Wᵀ K_uu W = I, over the directions of K_uu that stand above round-off."""
-    values, vectors = scipy.linalg.eigh(np.asarray(k_uu, dtype=np.float64))
+    values, vectors = symmetric_eigen(np.asarray(k_uu, dtype=np.float64))
     kept = values > len(values) * RANK_TOLERANCE * values[-1]
     return vectors[:, kept] / np.sqrt(values[kept])

@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.arrays import AnyArray
+from gpjaxpot.linalg.products import triangle
 
 # Rows are folded in when this many columns' worth of them wait, so that few factorisations are made.
 WAITING = 2.0
@@ -35,6 +36,6 @@ class StreamedQR:
         if self._count:
             stacked = np.concatenate([self.factor, *self._waiting])
             if len(stacked) > self.columns:
-                stacked = np.asarray(np.linalg.qr(stacked, mode="r"))
+                stacked = triangle(stacked)
             self.factor, self._waiting, self._count = stacked, [], 0
         return self.factor

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gpjaxpot.gp.left_out import WEIGHTS
 from gpjaxpot.potential.budget import Estimate
 from gpjaxpot.potential.held_out import Before, Kept
 from gpjaxpot.potential.levels import Levels
@@ -48,16 +47,19 @@ def grow(
 ) -> Grown:
     """Assemble with twice the inducing environments, again and again, until that gains too little.
 
-    The gain of the last doubling is that over every other of its environments.  Stops at what `estimate` allows, or
-    at once where the number is given or follows from the kernel.  `priors` gives those of what `choose` leaves out.
+    The gain of the last doubling is that over every other of its environments; a standard error is granted to it, so
+    that chance seldom ends the growth.  Stops at what `estimate` allows, or at once where the number is given or
+    follows from the kernel.  `priors` gives those of what `choose` leaves out.
     """
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
     seed, middles = settings.train.seed, None
+    # Derivatives are kept for a larger model, or for the refined mean.
+    once = asked != "auto" and settings.model.refine is False
     while True:
         inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
-        assembled = Assembled.make(training, data, inducing, seed, callback, stored)
+        assembled = Assembled.make(training, data, inducing, callback, stored, once)
         kept = cache(lambda made=assembled: made.hold(priors()))
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, middles)
         if settings.model.selection == SPAN:
@@ -69,9 +71,9 @@ def grow(
             return Grown(assembled, levels, "all distinct environments", kept)
         if most < 1.5 * count:
             return Grown(assembled, levels, "as many as time, memory and data allow", kept)
-        gain = assembled.gain(levels.values, kept()) / sum(WEIGHTS)
-        if not gain > LEAST_GAIN:
-            why = f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} % only"
+        gain, spread = assembled.gain(levels.values, kept())
+        if not gain + spread > LEAST_GAIN:
+            why = f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} ± {100 * spread:.1f} % only"
             return Grown(assembled, levels, why, kept)
         count = min(most, 2 * count)
         start, middles = start | levels.values, levels.middles

@@ -16,6 +16,7 @@ from gpjaxpot.potential.batching import batches, collated
 from gpjaxpot.potential.cross import prior
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.batch import Neighbourhood
+from gpjaxpot.structures.splits import spread_order
 
 Callback = Callable[[str, int, int], None]
 # Structures that are left out in turn, at the most.  While ratios of levels are searched they are fewer, where a score
@@ -36,10 +37,10 @@ class Judged:
     """Of the priors on them."""
 
 
-def choose(data: Sequence[Observations], seed: int) -> Int[np.ndarray, " chosen"]:
-    """Places of structures drawn at random; isolated atoms, with one label, are none."""
+def choose(data: Sequence[Observations]) -> Int[np.ndarray, " chosen"]:
+    """Places of structures spread evenly over all, so that no draw may miss a kind; isolated atoms are none."""
     able = np.array([i for i, o in enumerate(data) if len(o) > 1 or (len(o) == 1 and not o.known[0])], np.int64)
-    return np.random.default_rng(seed).permutation(able)[:COUNT]
+    return able[spread_order(len(able))][:COUNT]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ cheaper, a polynomial (`collapsed.py`); forces and stress are one reverse pass. 
 cache.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float
 
 from gpjaxpot.covariance.blocks import VOIGT
 from gpjaxpot.descriptors.staged import expand, pullback
+from gpjaxpot.devices import on_cpu
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.collapsed import Collapsed
@@ -26,7 +28,9 @@ from gpjaxpot.structures.batch import neighbourhood as find
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
+# Atoms evaluated at once: on a CPU few, so that they stay in cache; elsewhere enough to fill a card.
 CHUNK = 32
+CARD_CHUNK = 8192
 
 
 class Evaluated(eqx.Module):
@@ -43,19 +47,10 @@ def evaluate(
 ) -> Evaluated:
     """Energies, forces and strain derivatives of all structures in `batch`."""
     r = batch.displacements().astype(mean.dtype)
-    n = batch.n_atoms
-    if n > CHUNK and n % CHUNK == 0:
-        split = lambda x: jnp.moveaxis(x.reshape(*x.shape[:-1], -1, CHUNK), -2, 0)  # noqa: E731
-        arguments = (split(r), split(batch.mask), split(batch.species), split(batch.atom_mask))
-        energies, slopes = jax.lax.map(
-            lambda x: _chunk(kernel, mean, batch.slots, *x), arguments
-        )
-        energies = energies.reshape(n)
-        slopes = jnp.moveaxis(slopes, 0, -2).reshape(r.shape)
-    else:
-        energies, slopes = _chunk(
-            kernel, mean, batch.slots, r, batch.mask, batch.species, batch.atom_mask
-        )
+    arguments = (r, batch.mask, batch.species, batch.atom_mask)
+    # An accelerator's own choice for float32 keeps ten bits of each factor.
+    with jax.default_matmul_precision("highest"):
+        energies, slopes = _in_chunks(lambda *x: _chunk(kernel, mean, batch.slots, *x), arguments, batch.n_atoms)
     if repulsion is not None:
         energies, slopes = repulsion.add(energies, slopes, r, batch)
     virial = jnp.einsum("bka,cka->bca", r, slopes)
@@ -63,6 +58,23 @@ def evaluate(
     owner, count = batch.owner, batch.n_structures + 1
     per_structure = jax.vmap(lambda v: jax.ops.segment_sum(v, owner, count)[:-1])(sym)
     return Evaluated(energies, batch.gather_forces(slopes), per_structure)
+
+
+def _in_chunks(function: Callable[..., Any], arguments: tuple[Array, ...], n: int) -> tuple[Array, Array]:
+    """`function` of arrays whose last axis are the `n` atoms, some atoms after the others."""
+    chunks = -(-n // (CHUNK if on_cpu() else CARD_CHUNK))
+    if chunks == 1:
+        return function(*arguments)
+    size = -(-n // (chunks * 8)) * 8
+    spare = chunks * size - n
+
+    def split(x: Array) -> Array:
+        padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, spare)], mode="edge") if spare else x
+        return jnp.moveaxis(padded.reshape(*x.shape[:-1], chunks, size), -2, 0)
+
+    energies, slopes = jax.lax.map(lambda x: function(*x), jax.tree.map(split, arguments))
+    slopes = jnp.moveaxis(slopes, 0, -2)
+    return energies.reshape(-1)[:n], slopes.reshape(*slopes.shape[:-2], -1)[..., :n]
 
 
 def _chunk(kernel, mean, slots, r, mask, species, real):
@@ -93,12 +105,13 @@ class Bound:
     def __init__(
         self, kernel: EnergyKernel, mean: Centres | Collapsed, repulsion: Repulsion | None, batch: Batch, dtype: str
     ):
-        """Cast floating-point arguments to `dtype`, and keep their leaves."""
+        """Cast the model to `dtype`, and keep all leaves; positions are subtracted in float64 before they are cast."""
         self.made_of = (kernel, mean, batch, repulsion)
         self.dtype = dtype
-        cast = single(self.made_of) if dtype == "float32" else self.made_of
-        leaves, self.tree = jax.tree.flatten(cast)
-        place = next(i for i, leaf in enumerate(leaves) if leaf is cast[2].positions)
+        if dtype == "float32":
+            kernel, mean, repulsion = single((kernel, mean, repulsion))
+        leaves, self.tree = jax.tree.flatten((kernel, mean, batch, repulsion))
+        place = next(i for i, leaf in enumerate(leaves) if leaf is batch.positions)
         self.before, self.after = tuple(leaves[:place]), tuple(leaves[place + 1 :])
 
     def belongs(
@@ -110,7 +123,7 @@ class Bound:
 
     def __call__(self, positions: Float[np.ndarray, "atoms 3"]) -> tuple[np.ndarray, ...]:
         """Energies, forces [3, atoms] and strain derivatives [6, 1] in float64, with the atoms at `positions`."""
-        leaves = (*self.before, positions.astype(self.dtype, copy=False), *self.after)
+        leaves = (*self.before, positions, *self.after)
         return tuple(np.asarray(x, dtype=np.float64) for x in evaluate_leaves(self.tree, leaves))
 
 

@@ -95,7 +95,7 @@ class _Ground:
             known = known.model_copy(update={"n_inducing": _spanned(kernel, settings, most)})
         estimate = plan(task.frames, kernel, known, sum(len(o) for o in data))
         training = StagedSet(kernel, found, float(estimate.spare_bytes))
-        chosen = choose(data, settings.train.seed)
+        chosen = choose(data)
         return cls(kernel, choices, estimate, training, cache(lambda: priors(kernel, found, data, chosen, report)))
 
 

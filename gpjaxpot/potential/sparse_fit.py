@@ -17,7 +17,7 @@ from jaxtyping import Bool
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
 from gpjaxpot.gp.inducing import select
-from gpjaxpot.gp.left_out import accuracy, sparse_left_out
+from gpjaxpot.gp.left_out import error_fall, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.levels import Weighted, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
@@ -91,12 +91,13 @@ def stream(
     callback: Callback,
     checkpoint: Path | None = None,
     keep: dict[int, np.ndarray] | None = None,
+    last: bool = False,
 ) -> dict[str, StreamedQR]:
     """Fold the rows of all observations into one triangular factor for each noise level.
 
     Rows [k_fu | y] are divided by what is known of their σ.  With `checkpoint`, the factors are stored now and
     then, and an interrupted run with the same data and settings goes on from there.  Rows k_fu of the structures
-    whose places are among the keys of `keep` are put there.
+    whose places are among the keys of `keep` are put there.  With `last`, derivatives are not needed again.
     """
     kernel, found = training.kernel, training.found
     columns = len(inducing) + 1
@@ -107,7 +108,7 @@ def stream(
     saved = time.monotonic()
     for k in range(start, len(training)):
         batch = training.batch(k)
-        for i, rows in training.rows(k, inducing, batch, training.stage(k, batch)):
+        for i, rows in training.rows(k, inducing, batch, training.stage(k, batch, last)):
             _fold(factors, rows, data[i])
             if i in keep:
                 keep[i] = rows[data[i].places]
@@ -141,13 +142,13 @@ class Assembled:
         training: StagedSet,
         data: Sequence[Observations],
         inducing: Environments,
-        seed: int,
         callback: Callback,
         checkpoint: Path | None = None,
+        last: bool = False,
     ) -> "Assembled":
         """Stream the rows of all structures, and keep those of some to leave out; see `stream`."""
-        kept: dict[int, np.ndarray] = {int(i): np.zeros(0) for i in choose(data, seed)}
-        factors = stream(training, data, inducing, callback, checkpoint, kept)
+        kept: dict[int, np.ndarray] = {int(i): np.zeros(0) for i in choose(data)}
+        factors = stream(training, data, inducing, callback, checkpoint, kept, last)
         gram = training.kernel.gram(inducing.features, inducing.features, inducing.species, inducing.species)
         whitening = whiten(np.asarray(gram))
         parts = {
@@ -188,8 +189,11 @@ class Assembled:
         evidence = partial(sparse_evidence, parts=self.parts)
         return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, middles)
 
-    def gain(self, levels: dict[str, float], kept: Kept) -> float:
-        """How much more accurate structures left out are than with every other inducing environment alone."""
+    def gain(self, levels: dict[str, float], kept: Kept) -> tuple[float, float]:
+        """By what share structures left out have smaller errors than with every other inducing environment alone.
+
+        As a logarithm, with its standard error over the structures.
+        """
         half = np.arange(0, len(self.inducing), 2)
         fewer = self.inducing.take(jnp.asarray(half))
         whitening = whiten(np.asarray(self._gram(fewer, fewer)))
@@ -198,10 +202,10 @@ class Assembled:
             name: _weighted(self.factors[name].factor[:, columns], whitening, *_counts(self.data, name), name == FIXED)
             for name in self.parts
         }
-        few, both = kept.few(), []
-        for these, held in ((self.parts, few.held(self.whitening)), (parts, few.held(whitening, half))):
-            both.append(float(accuracy(sparse_left_out(logs(levels), these, held, OBSERVABLES), len(OBSERVABLES))))
-        return both[0] - both[1]
+        old = sparse_left_out(logs(levels), parts, kept.held(whitening, half), OBSERVABLES)
+        new = sparse_left_out(logs(levels), self.parts, kept.held(self.whitening), OBSERVABLES)
+        kinds = len(OBSERVABLES)
+        return error_fall(new, old, kinds), error_fall_spread(new, old, kinds)
 
     def _gram(self, a: Environments, b: Environments):
         return self.training.kernel.gram(a.features, b.features, a.species, b.species)
@@ -253,7 +257,7 @@ def judge_sparse(
         callback(f"{what}: {stage}", done, total)
 
     inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
-    assembled = Assembled.make(training, data, inducing, settings.train.seed, report)
+    assembled = Assembled.make(training, data, inducing, report)
     kept = cache(lambda: assembled.hold(priors()))
     start, middles = (start, None) if before is None else (start | before.levels, before.middles)
     levels = assembled.learn(settings.train.objective, start, free, kept, report, middles)

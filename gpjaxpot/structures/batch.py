@@ -77,6 +77,10 @@ class Batch(eqx.Module):
         return jnp.where(self.mask, strained, jnp.ones(3)[:, None, None].astype(plain.dtype))
 
 
+# One program: each of its dozen operations would else be compiled, or loaded, by itself.
+displacements = jax.jit(Batch.displacements)
+
+
 @dataclass(frozen=True)
 class Neighbourhood:
     """A structure with its pairs and the indices of its species, ready to be padded."""
