@@ -34,7 +34,7 @@ from benchmarks.timing import CLOCKS, alternate, per_atom, pin, ratios
 if TYPE_CHECKING:
     from gpjaxpot import Potential
 
-SKIN = 0.5
+SKIN = 0.3
 SPREADS = "E+F and σ of all forces, float64"
 
 

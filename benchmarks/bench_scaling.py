@@ -168,25 +168,30 @@ def slope(x: list[float], y: list[float]) -> float:
 
 def draw(result: dict[str, Any], path: Path) -> Path:
     """Times against what they depend on, a panel for each."""
-    from gpjaxpot.plots.style import finish, legend, line, new_figure
+    from gpjaxpot.plots.style import finish, legend, line, new_figure, plain_numbers
 
     panels = []
     for key, label in (("atoms", "atoms"), ("inducing", "inducing environments"), ("features", "features")):
         rows = result.get(key) or []
         x = [row["atoms" if key == "atoms" else "size"] for row in rows]
         if len(x) > 1:
-            y = {d: [row[f"{d} program"] * row["atoms"] * 1e-6 for row in rows] for d in DTYPES}
-            panels.append((label, "E + F (s)", x, y))
+            y = {d: [row[f"{d} program"] * row["atoms"] * 1e-3 for row in rows] for d in DTYPES}
+            panels.append((label, "E + F (ms)", x, y))
     if len(result.get("structures") or []) > 1:
         rows = result["structures"]
         panels.append(("training structures", "fit (s)", [row["structures"] for row in rows],
                        {"float64": [row["seconds"] for row in rows]}))  # fmt: skip
-    figure = new_figure(7.0, 1.2 + 2.2 * ((len(panels) + 1) // 2))
+    figure = new_figure(2.9 * len(panels), 2.9)
     for place, (label, what, x, curves) in enumerate(panels):
-        axes = figure.add_subplot((len(panels) + 1) // 2, 2, place + 1)
+        axes = figure.add_subplot(1, len(panels), place + 1)
         for k, (name, y) in enumerate(curves.items()):
             axes.plot(x, y, label=f"{name}, slope {slope(x, y):.2f}", ms=4, **line(k, marker=True))
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel=what)
+        axes.set_xticks(x, [f"{v:g}" for v in x])
+        axes.set_xticks([], minor=True)
+        low, high = min(min(y) for y in curves.values()), max(max(y) for y in curves.values())
+        axes.set_ylim(0.8 * low, 2.0 * high)  # room for the legend
+        plain_numbers(axes.yaxis)
         legend(axes)
     finish(figure).savefig(path, dpi=150)
     return path

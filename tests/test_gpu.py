@@ -17,6 +17,7 @@ SETTINGS = {
     "kernel": {"type": "dot_power", "zeta": 3},
     "noise": {"energy": 0.01, "forces": 0.05},
     "model": {"method": "sparse", "n_inducing": 100, "refine": False},
+    "train": {"stress": False},
     "calibration": {"method": "none"},
 }
 

@@ -57,7 +57,7 @@ class Calculator(AseCalculator):
         dtype: Literal["float64", "float32"] = "float64",
         uncertainty_threshold: float | None = None,
         on_threshold: Literal["warn", "raise", "record"] = "warn",
-        skin: float = 0.5,
+        skin: float = 0.3,
         raw: bool = False,
     ):
         """Keep the potential and the choices; nothing is computed yet.
