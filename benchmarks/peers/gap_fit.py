@@ -114,7 +114,9 @@ def run_gap_fit(
             measured = run_alone([program, *arguments], folder, core, output=stream)
         except RuntimeError as error:
             raise RuntimeError(f"{error}: see {log}") from error
-    record = measured | {"model": "gap.xml", "arguments": arguments}
+    # The file by its name alone: where it lies is nobody else's matter.
+    shown = [argument.replace(str(train.resolve()), train.name) for argument in arguments]
+    record = measured | {"model": "gap.xml", "arguments": shown}
     (folder / "gap_fit.json").write_text(json.dumps(record, indent=2) + "\n")
     return record
 
