@@ -125,16 +125,32 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkey
         np.testing.assert_allclose(errors[: len(expected)], expected, atol=2e-6)
 
 
-def test_it_is_taken_where_it_predicts_better_and_only_there(many):
+@pytest.fixture(scope="module")
+def learnable(many, exact):
+    """Labels that a kernel can learn, since a posterior of that kernel made them, with some noise."""
+    rng, made = np.random.default_rng(0), []
+    for frame in many:
+        p = exact.predict(frame)
+        labels = gp.Labels(
+            p.energy + rng.normal(scale=0.002),
+            p.forces + rng.normal(scale=0.01, size=p.forces.shape),
+            p.stress + rng.normal(scale=2e-4, size=6),
+        )
+        made.append(gp.Frame(frame.structure, labels, source=frame.source))
+    return made
+
+
+def test_it_is_taken_where_it_predicts_better_and_only_there(learnable):
     base = ("model.method=sparse", "train.search=false")
-    sharp = soap(n_max=5, l_max=4, sigma=0.35)
-    poor = gp.fit(many, sharp, gp.DotPower(4), settings=gp.load_settings(None, [*base, "model.n_inducing=4"]))
+    few = gp.load_settings(None, [*base, "model.n_inducing=4"])
+    poor = gp.fit(learnable, soap(), gp.DotPower(2), settings=few)
     chosen = {c["key"]: c for c in poor.record["choices"]}["model.refine"]
     assert chosen["value"] is True
     assert "left out fall by" in chosen["reason"]
     assert poor.record["settings"]["model"]["refine"] is True
     # As many inducing environments as the features have dimensions: nothing is left to refine.
-    full = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*base, "model.n_inducing=168"]))
+    all_ = gp.load_settings(None, [*base, "model.n_inducing=168"])
+    full = gp.fit(learnable, soap(), gp.DotPower(2), settings=all_)
     chosen = {c["key"]: c for c in full.record["choices"]}["model.refine"]
     assert chosen["value"] is False
     assert "left out" in chosen["reason"]
@@ -151,13 +167,14 @@ def test_asked_for_it_is_made_though_no_comparison_converges(many, monkeypatch):
     assert "3 iterations did not bring the residual" in chosen["reason"]  # noises were doubled twice
 
 
-def test_resolved_settings_repeat_the_fit_bit_for_bit(many):
+def test_resolved_settings_repeat_the_fit_bit_for_bit(learnable):
     """With the levels given there is nothing to judge by: the choice to refine is repeated as it was made."""
-    sharp, k = soap(n_max=5, l_max=4, sigma=0.35), gp.DotPower(4)
-    first = gp.fit(many, sharp, k, settings=gp.load_settings(None, ["model.method=sparse", "model.n_inducing=4"]))
+    few = gp.load_settings(None, ["model.method=sparse", "model.n_inducing=4"])
+    first = gp.fit(learnable, soap(), gp.DotPower(2), settings=few)
     assert first.record["settings"]["model"]["refine"] is True
-    second = gp.fit(many, sharp, k, settings=gp.Settings.model_validate(first.record["settings"]))
-    a, b = (p.predict(many[0], uncertainty=True) for p in (first, second))
+    resolved = gp.Settings.model_validate(first.record["settings"])
+    second = gp.fit(learnable, soap(), gp.DotPower(2), settings=resolved)
+    a, b = (p.predict(learnable[0], uncertainty=True) for p in (first, second))
     for name in ("energy", "forces", "energy_std", "forces_std"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
