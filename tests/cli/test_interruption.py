@@ -21,15 +21,19 @@ def test_a_fit_that_is_told_to_stop_ends_with_130(number, files, tmp_path):
     for line in process.stdout:
         if line.startswith("Fit"):
             break
-    # The title is printed when a signal can be received; the work takes seconds to be compiled.
-    time.sleep(0.5)
+    # The title is printed when a signal can be received; the work takes a second or more.
+    time.sleep(0.1)
     process.send_signal(number)
     status, _, stderr = finish(process)
     assert status == 130
     assert stderr.count("interrupted") == 1
     assert "The same command again" in stderr
     assert "Traceback" not in stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+    # Where programs were compiled before, a stage may have ended by then: what it left is named.
+    names = {path.name for path in tmp_path.iterdir()}
+    stored = {name for name in names if name.startswith("model.safetensors.partial.")}
+    assert names - stored == {"model.safetensors"}
+    assert bool(stored) == ("model.safetensors.partial" in stderr)
     assert model.read_bytes() == b"old"
 
 
