@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inputs import SHIFTED, parser
-from benchmarks.sets import for_each_set
+from benchmarks.inputs import SHIFTED
+from benchmarks.sets import fits_parser, for_each_set
 from benchmarks.table import table
 
 SETS = (
@@ -46,6 +46,15 @@ def subset(frames: list, count: int, seed: int = 0) -> list:
     return [frame for frame in frames if frame.isolated] + [bound[i] for i in sorted(order)]
 
 
+def parts(folder: Path, structures: int, tested: int) -> tuple[list, list]:
+    """At most so many structures to train on, isolated atoms besides, and to test on."""
+    import gpjaxpot as gp
+
+    isolated = folder / "isolated_atoms.xyz"
+    files = [folder / "train.xyz", *([isolated] if isolated.exists() else [])]
+    return subset(gp.read(*files), structures), subset(gp.read(folder / "test.xyz"), tested)
+
+
 def train_and_test(folder: Path, structures: int, tested: int, seconds: float, seed: int = 0) -> dict[str, Any]:
     """Fits by default settings and evaluates: errors, uncertainties, choices and seconds.
 
@@ -53,10 +62,7 @@ def train_and_test(folder: Path, structures: int, tested: int, seconds: float, s
     """
     import gpjaxpot as gp
 
-    isolated = folder / "isolated_atoms.xyz"
-    files = [folder / "train.xyz", *([isolated] if isolated.exists() else [])]
-    frames = subset(gp.read(*files), structures)
-    test = subset(gp.read(folder / "test.xyz"), tested)
+    frames, test = parts(folder, structures, tested)
     others = {name: folder / file for name, file in SHIFTED.get(folder.name, {}).items() if (folder / file).exists()}
     settings = gp.load_settings(None, [f"model.time={seconds}", f"train.seed={seed}"])
     start = time.perf_counter()
@@ -109,13 +115,7 @@ def coverage(block: dict[str, Any]) -> float | None:
 
 def main() -> int:
     """The command line of this module."""
-    options = parser(__doc__)
-    options.add_argument("--sets", nargs="+", default=SETS, metavar="NAME", help="data sets")
-    options.add_argument("--structures", type=int, default=1000, help="training structures at most")
-    options.add_argument("--test-structures", type=int, default=200, help="test structures at most")
-    options.add_argument("--seconds", type=float, default=900.0, help="that a fit may take")
-    options.add_argument("--name", default="accuracy", help="of the file under results/")
-    given = options.parse_args()
+    given = fits_parser(__doc__, SETS, 1000, 900.0, "accuracy").parse_args()
     result = for_each_set(
         given, lambda _, folder: train_and_test(folder, given.structures, given.test_structures, given.seconds)
     )

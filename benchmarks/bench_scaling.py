@@ -10,6 +10,7 @@ device; "call" is what a person waits for, from positions in NumPy to forces in 
 
 import argparse
 import dataclasses
+import itertools
 import os
 import sys
 import time
@@ -55,8 +56,11 @@ def peak_memory() -> float | None:
     return None if not stats else stats["peak_bytes_in_use"] / 1e9
 
 
-def program(potential: "Potential", batch: Any, dtype: str) -> Callable[[], Any]:
-    """The compiled program of energies, forces and stress, everything it takes on the device; positions are new."""
+def timed_program(potential: "Potential", batch: Any, dtype: str, rounds: int) -> tuple[float, float]:
+    """As `least`, of the compiled program of energies, forces and stress: all that it takes lies on the device.
+
+    Positions are new each time.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -64,25 +68,12 @@ def program(potential: "Potential", batch: Any, dtype: str) -> Callable[[], Any]
 
     model = potential.kernel, potential.mean
     kernel, mean = jax.device_put(single(model) if dtype == "float32" else model)
-    step, positions = 0, batch.positions
-
-    def run() -> None:
-        nonlocal step
-        step += 1
+    positions, seconds = batch.positions, []
+    for step in range(rounds + 1):
         here = jax.block_until_ready(positions + 1e-4 * jnp.sin(jnp.arange(positions.size) + step).reshape(-1, 3))
         start = time.perf_counter()
         jax.block_until_ready(evaluate(kernel, mean, dataclasses.replace(batch, positions=here)))
-        run.seconds = time.perf_counter() - start  # type: ignore[attr-defined]
-
-    return run
-
-
-def timed_program(potential: "Potential", batch: Any, dtype: str, rounds: int) -> tuple[float, float]:
-    """As `least`, of the program alone."""
-    run, seconds = program(potential, batch, dtype), []
-    for _ in range(rounds + 1):
-        run()
-        seconds.append(run.seconds)  # type: ignore[attr-defined]
+        seconds.append(time.perf_counter() - start)
     return seconds[0], min(seconds[1:])
 
 
@@ -103,11 +94,10 @@ def by_atoms(repeats: list[int], rounds: int) -> list[dict[str, Any]]:
             compiled, seconds = timed_program(potential, batch, dtype, rounds)
             one[f"{dtype} program"] = seconds / len(atoms) * 1e6
             one[f"{dtype} first_seconds"] = compiled
-            shown = [moved(atoms, generator) for _ in range(2)]
-            turn = iter(range(10**6))
+            shown = itertools.cycle([moved(atoms, generator) for _ in range(2)])
 
-            def call(dtype=dtype, shown=shown, turn=turn, listed=listed):
-                potential.predict(shown[next(turn) % 2], neighbours=listed, dtype=dtype)
+            def call(dtype=dtype, shown=shown, listed=listed):
+                potential.predict(next(shown), neighbours=listed, dtype=dtype)
 
             one[f"{dtype} call"] = least(call, rounds)[1] / len(atoms) * 1e6
             one[f"{dtype} peak_GB"] = peak_memory()

@@ -12,9 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_accuracy import subset
-from benchmarks.inputs import parser
-from benchmarks.sets import for_each_set
+from benchmarks.bench_accuracy import parts
+from benchmarks.sets import fits_parser, for_each_set
 from benchmarks.table import table
 
 KEYS = {"energy_mae_meV_per_atom": "E MAE meV/atom", "forces_mae_eV_per_A": "F MAE eV/Å"}
@@ -46,9 +45,7 @@ def compare(folder: Path, structures: int, tested: int, seconds: float) -> dict[
 
     import gpjaxpot as gp
 
-    isolated = folder / "isolated_atoms.xyz"
-    frames = subset(gp.read(folder / "train.xyz", *([isolated] if isolated.exists() else [])), structures)
-    test = subset(gp.read(folder / "test.xyz"), tested)
+    frames, test = parts(folder, structures, tested)
     found: dict[str, Any] = {}
 
     def run(name: str, settings: gp.Settings) -> gp.Potential:
@@ -78,13 +75,7 @@ def compare(folder: Path, structures: int, tested: int, seconds: float) -> dict[
 
 def main() -> int:
     """The command line of this module."""
-    options = parser(__doc__)
-    options.add_argument("--sets", nargs="+", default=("Li_mlearn", "Cu_mlearn"), metavar="NAME", help="data sets")
-    options.add_argument("--structures", type=int, default=100, help="training structures at most")
-    options.add_argument("--test-structures", type=int, default=200, help="test structures at most")
-    options.add_argument("--seconds", type=float, default=100.0, help="that a fit may take")
-    options.add_argument("--name", default="tuned", help="of the file under results/")
-    given = options.parse_args()
+    given = fits_parser(__doc__, ("Li_mlearn", "Cu_mlearn"), 100, 100.0, "tuned").parse_args()
     result = for_each_set(
         given, lambda _, folder: compare(folder, given.structures, given.test_structures, given.seconds)
     )

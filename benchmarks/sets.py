@@ -2,12 +2,25 @@
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inputs import data_sets
+from benchmarks.inputs import data_sets, parser
 from benchmarks.machine import write_result
+
+
+def fits_parser(
+    description: str | None, sets: Sequence[str], structures: int, seconds: float, name: str
+) -> argparse.ArgumentParser:
+    """The options of a benchmark that fits to data sets and tests, with its own values where none are given."""
+    options = parser(description)
+    options.add_argument("--sets", nargs="+", default=sets, metavar="NAME", help="data sets")
+    options.add_argument("--structures", type=int, default=structures, help="training structures at most")
+    options.add_argument("--test-structures", type=int, default=200, help="test structures at most")
+    options.add_argument("--seconds", type=float, default=seconds, help="that a fit may take")
+    options.add_argument("--name", default=name, help="of the file under results/")
+    return options
 
 
 def for_each_set(

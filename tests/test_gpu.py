@@ -8,10 +8,7 @@ from ase.build import bulk
 import gpjaxpot as gp
 from gpjaxpot.datasets import silicon
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(jax.default_backend() == "cpu", reason="JAX sees no accelerator"),
-]
+pytestmark = pytest.mark.gpu
 SETTINGS = {
     "descriptor": [{"type": "soap", "cutoff": 5.0, "n_max": 6, "l_max": 4}],
     "kernel": {"type": "dot_power", "zeta": 3},

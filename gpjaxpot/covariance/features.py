@@ -63,13 +63,13 @@ def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
     """Compute features and their derivatives at all places of `batch`; what padding slots hold is not used."""
     if on_host(batch.mask, batch.positions):
         return _stage_on_host(kernel, batch)
-    features, jacobians = _with_jacobians(kernel, batch)
+    made = _some(kernel, batch.slots, displacements(batch), batch.mask, batch.species)
     moves = []
-    for term, full in zip(kernel.terms, jacobians, strict=True):
+    for term, (_, full) in zip(kernel.terms, made, strict=True):
         soap = term.descriptor
         whole = full if soap.projection is None else project_jacobian(soap, full, batch.species)
         moves.append(jnp.moveaxis(whole, 0, -1))
-    return Stage(features, tuple(moves))
+    return Stage(tuple(vectors for vectors, _ in made), tuple(moves))
 
 
 def _stage_on_host(kernel: EnergyKernel, batch: Batch) -> Stage:
@@ -106,15 +106,6 @@ def _some(
     """Features of some atoms under each term, and the derivatives of their spectra."""
     parts = [(t.descriptor, expand(t.descriptor, r, mask, species, slots)) for t in kernel.terms]
     return tuple((e.features, spectrum_jacobian(soap, e, slots)) for soap, e in parts)
-
-
-@eqx.filter_jit
-def _with_jacobians(kernel: EnergyKernel, batch: Batch):
-    parts = expansions(kernel, batch)
-    jacobians = tuple(
-        spectrum_jacobian(t.descriptor, e, batch.slots) for t, e in zip(kernel.terms, parts, strict=True)
-    )
-    return tuple(e.features for e in parts), jacobians
 
 
 def expansions(kernel: EnergyKernel, batch: Batch) -> tuple[Expansion, ...]:
