@@ -156,8 +156,8 @@ def slope(x: list[float], y: list[float]) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
-def draw(result: dict[str, Any], path: Path) -> Path:
-    """Times against what they depend on, a panel for each."""
+def draw(result: dict[str, Any], path: Path) -> Path | None:
+    """Times against what they depend on, a panel for each that has two points; None where nothing has."""
     from gpjaxpot.plots.style import finish, legend, line, new_figure, plain_numbers
 
     panels = []
@@ -171,6 +171,8 @@ def draw(result: dict[str, Any], path: Path) -> Path:
         rows = result["structures"]
         panels.append(("training structures", "fit (s)", [row["structures"] for row in rows],
                        {"float64": [row["seconds"] for row in rows]}))  # fmt: skip
+    if not panels:
+        return None
     figure = new_figure(2.9 * len(panels), 2.9)
     for place, (label, what, x, curves) in enumerate(panels):
         axes = figure.add_subplot(1, len(panels), place + 1)
@@ -238,7 +240,9 @@ def main() -> int:
         }
         print("slopes with the number of atoms:", result["slopes"])
     print(f"wrote {write_result(given.name, result)}")
-    print(f"wrote {draw(result, RESULTS / f'{given.name}.png')}")
+    figure = draw(result, RESULTS / f"{given.name}.png")
+    if figure is not None:
+        print(f"wrote {figure}")
     return 0
 
 
