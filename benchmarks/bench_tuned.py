@@ -1,6 +1,6 @@
 """Default settings against settings tuned by hand: one number of the descriptor or the kernel changed at a time.
 
-python -m benchmarks.bench_tuned [--data FOLDER] [--sets Li_mlearn Cu_mlearn] [--structures 100] [--seconds 100]
+python -m benchmarks.bench_tuned [--data FOLDER] [--sets Li_mlearn Cu_mlearn] [--structures 80] [--seconds 300]
 
 The variants stand around what the fit without configuration chose; each learns its levels, its components and its
 number of inducing environments as that one does.  The best of them is chosen by the test errors themselves, which no
@@ -75,7 +75,7 @@ def compare(folder: Path, structures: int, tested: int, seconds: float) -> dict[
 
 def main() -> int:
     """The command line of this module."""
-    given = fits_parser(__doc__, ("Li_mlearn", "Cu_mlearn"), 100, 100.0, "tuned").parse_args()
+    given = fits_parser(__doc__, ("Li_mlearn", "Cu_mlearn"), 80, 300.0, "tuned").parse_args()
     result = for_each_set(
         given, lambda _, folder: compare(folder, given.structures, given.test_structures, given.seconds)
     )

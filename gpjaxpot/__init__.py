@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gpjaxpot.kernels.function import FunctionKernel
     from gpjaxpot.kernels.stationary import Matern52, SquaredExponential
     from gpjaxpot.potential.calibrate import calibrate
+    from gpjaxpot.potential.crew import all_devices
     from gpjaxpot.potential.fit import fit
     from gpjaxpot.potential.potential import Potential
     from gpjaxpot.potential.prediction import Prediction
@@ -60,6 +61,7 @@ _HOMES = {
     "Structure": "structures.structure",
     "Sum": "kernels.abstract",
     "Term": "kernels.energy_kernel",
+    "all_devices": "potential.crew",
     "calibrate": "potential.calibrate",
     "check": "structures.check",
     "environment_vectors": "potential.vectors",
@@ -90,6 +92,7 @@ __all__ = [
     "Structure",
     "Sum",
     "Term",
+    "all_devices",
     "calibrate",
     "check",
     "environment_vectors",

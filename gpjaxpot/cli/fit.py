@@ -96,8 +96,11 @@ def _read_test(paths: Sequence[Path] | None, key: Sequence[str] | None, training
 
 def _fit_or_say_how_to_resume(frames: "Sequence[Frame]", settings: "Settings", output: Path) -> "Potential":
     """Fit, or end with status 130 when told to stop."""
+    import jax
+
     from gpjaxpot.cli import report
     from gpjaxpot.cli.interruption import INTERRUPTED, stoppable
+    from gpjaxpot.potential.crew import all_devices
     from gpjaxpot.potential.fit import fit as compute
     from gpjaxpot.potential.growth import checkpoints
 
@@ -105,6 +108,9 @@ def _fit_or_say_how_to_resume(frames: "Sequence[Frame]", settings: "Settings", o
     try:
         with stoppable() as stop:
             report.heading("Fit")
+            mesh = all_devices() if jax.device_count() > 1 else None
+            if mesh is not None:
+                report.line(f"covariances are made on {mesh.size} devices")
             if checkpoints(partial):
                 report.line(f"{partial}.*: taking up interrupted work, if data and settings are the same")
             with report.progress() as show:
@@ -113,7 +119,7 @@ def _fit_or_say_how_to_resume(frames: "Sequence[Frame]", settings: "Settings", o
                     stop.check()
                     show(stage, done, total)
 
-                return compute(frames, settings=settings, callback=tell, checkpoint=partial)
+                return compute(frames, settings=settings, callback=tell, checkpoint=partial, mesh=mesh)
     except KeyboardInterrupt:
         kept, then = "nothing is kept yet", "begins anew"
         if checkpoints(partial):

@@ -23,6 +23,11 @@ class StreamedQR:
         self._waiting: list[np.ndarray] = []
         self._count = 0
 
+    @property
+    def waiting(self) -> Float[np.ndarray, "rows columns"]:
+        """Rows that are not yet folded in: with the factor, all that there is to keep."""
+        return np.concatenate([np.zeros((0, self.columns)), *self._waiting])
+
     def add(self, rows: Float[AnyArray, "rows columns"]) -> None:
         """Take in rows of A."""
         if len(rows):

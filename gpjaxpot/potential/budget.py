@@ -11,6 +11,7 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
+from gpjaxpot.potential.crew import ALONE, Crew
 from gpjaxpot.potential.held_out import COUNT, LEAST_SEARCHED, WORK_PER_SCORE
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
@@ -32,6 +33,8 @@ SAMPLED = 20
 PROGRAM_BYTES = 4e8
 # Copies of the rows of structures left out that the gradient of their score holds (measured).
 SCORE_COPIES = 11.0
+# What each further device has waiting to be folded, or folds, over M²: energies and forces.
+FACTORS = 8.0
 # Slots for neighbours and places for atoms in batches, over neighbours and atoms (measured).
 STAGE_PADDING = 1.6
 # Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.2 to 0.5 on the public sets).
@@ -115,23 +118,29 @@ def count_labels(frames: Sequence[Frame], use: tuple[bool, bool, bool]) -> int:
 
 
 def plan(
-    frames: Sequence[Frame], kernel: EnergyKernel, model: ModelSettings, n: int, before: float = 0.0
+    frames: Sequence[Frame],
+    kernel: EnergyKernel,
+    model: ModelSettings,
+    n: int,
+    before: float = 0.0,
+    crew: Crew = ALONE,
 ) -> Estimate:
     """Choose exact or sparse, and the number of inducing environments, within the budgets.
 
-    `before` are seconds that pass before, in which the kernel is learned.
+    `before` are seconds that pass before, in which the kernel is learned.  Time is that of one device of `crew`; of
+    several processes the slowest decides, and the one with least memory.
 
     Raises:
         InputError: for inducing vectors that are to span what no budget allows, or a kernel that is no polynomial.
     """
     extra = COMPILATION + before
     atoms = sum(len(f.structure) for f in frames)
-    free = free_memory()
+    free = int(crew.least(float(free_memory())))
     budget = SHARE_OF_FREE_MEMORY * free if model.memory == "auto" else 1e9 * float(model.memory)
-    speed = _flops_per_second()
+    speed = crew.least(_flops_per_second())
     neighbours = _mean_neighbours(frames, kernel.reach)
     features = sum(t.descriptor.n_features for t in kernel.terms)
-    work = _Work(frames, kernel, model, n, neighbours)
+    work = _Work(frames, kernel, model, n, neighbours, len(crew.places))
     exact = _exact_cost(frames, features, n, speed)
     wanted = _default_inducing(atoms) if model.n_inducing == "auto" else int(model.n_inducing)
     wanted = min(wanted, atoms)
@@ -253,8 +262,16 @@ def over_budget(components: int, size: int, most: int) -> InputError:
 class _Work:
     """Memory in bytes and multiplications and additions of a sparse fit and of its refinement."""
 
-    def __init__(self, frames: Sequence[Frame], kernel: EnergyKernel, model: ModelSettings, n: int, neighbours: float):
-        self.n, self.neighbours = n, neighbours
+    def __init__(
+        self,
+        frames: Sequence[Frame],
+        kernel: EnergyKernel,
+        model: ModelSettings,
+        n: int,
+        neighbours: float,
+        devices: int,
+    ):
+        self.n, self.neighbours, self.devices = n, neighbours, devices
         self.atoms = sum(len(f.structure) for f in frames)
         self.held, self.rows = min(COUNT, len(frames)), n / self.atoms * max(len(f.structure) for f in frames)
         self.spectrum = sum(t.descriptor.n_spectrum for t in kernel.terms)
@@ -311,7 +328,8 @@ class _Work:
         rows = self.held * self.rows * m  # covariances of what is left out, kept, and once more whitened
         searched = min(self.held, max(LEAST_SEARCHED, WORK_PER_SCORE / (self.rows * m**2)))
         score = SCORE_COPIES * searched * self.rows * m
-        return 8.0 * (max(2.0 * batch, score) + 2.0 * rows + 12.0 * m**2 + vectors) + PROGRAM_BYTES, flops
+        more = (self.devices - 1) * (2.0 * batch + FACTORS * m**2)
+        return 8.0 * (max(2.0 * batch, score) + 2.0 * rows + 12.0 * m**2 + vectors + more) + PROGRAM_BYTES, flops
 
     def staged(self) -> float:
         """Memory of the derivatives of all batches, which are kept where there is room."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.errors import InputError
@@ -17,6 +18,7 @@ from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.calibrate import calibrate, calibrate_known, check_wanted
 from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
+from gpjaxpot.potential.crew import Crew
 from gpjaxpot.potential.growth import checkpoints
 from gpjaxpot.potential.hyper import check_free
 from gpjaxpot.potential.learned_kernel import learn_kernel, searches, spread_sample
@@ -50,6 +52,7 @@ def fit(
     settings: Settings | None = None,
     callback: Callback | None = None,
     checkpoint: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> Potential:
     """Fit a potential to energies, forces and stresses together.
 
@@ -62,9 +65,12 @@ def fit(
         callback: called as ``callback(stage, done, total)`` while the work goes on.
         checkpoint: file by which an interrupted sparse fit resumes, one for each number of inducing environments
             that it tried, which is added to the name; they are removed at the end.
+        mesh: devices that share the covariances of a sparse fit, each structure's made by one of them; None for
+            wherever JAX computes.  Devices of several processes of `jax.distributed` must be those of all, and each
+            process must call this with the same data and settings, and gets the same potential.
 
     Raises:
-        InputError: for data that cannot be fitted, or without float64.
+        InputError: for data that cannot be fitted, without float64, or where processes differ.
     """
     _need_float64()
     if not frames:
@@ -72,19 +78,20 @@ def fit(
     settings = Settings() if settings is None else settings
     report = (lambda stage, done, total: None) if callback is None else callback
     if settings.calibration.fraction > 0 and settings.calibration.method != "none":
-        return _held_out(frames, parts, settings, report, checkpoint)
+        return _held_out(frames, parts, settings, report, checkpoint, mesh)
+    crew = Crew.of(mesh)
     started = time.monotonic()
     _check_calibration(frames, settings)
     check_repulsion(frames, settings.repulsion)
     _check_selection(parts, settings)
     kernel, choices = _kernel(frames, parts, settings, report)
     reference = fit_reference(frames, given=settings.energy_per_species or None)
-    task = Task(frames, reference, settings, report)
+    task = Task(frames, reference, settings, report, crew)
     noise = initial_noise(settings.noise)
     if not parts and searches(frames, settings):
         kernel, choices = _form(task, kernel, choices, noise)
     data = task.data(noise)
-    estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data))
+    estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data), crew=crew)
     choices.append(Choice("model.method", estimate.method, estimate.reason))
     hyper = settings.hyper.method != "none"
     if hyper:
@@ -141,7 +148,12 @@ def _check_selection(parts: Sequence[Any], settings: Settings) -> None:
 
 
 def _held_out(
-    frames: Sequence[Frame], parts: Sequence[Any], settings: Settings, report: Callback, checkpoint: Path | None
+    frames: Sequence[Frame],
+    parts: Sequence[Any],
+    settings: Settings,
+    report: Callback,
+    checkpoint: Path | None,
+    mesh: Mesh | None,
 ) -> Potential:
     """Fit to some of the structures, and calibrate on the others, runs of neighbouring ones going together."""
     wanted = settings.calibration
@@ -156,7 +168,7 @@ def _held_out(
     check_wanted(wanted.method, wanted.level, sum(not frames[i].labels.empty for i in kept_out))
     rest = [f for i, f in enumerate(frames) if i not in kept_out]
     plain = settings.model_copy(update={"calibration": wanted.model_copy(update={"method": "none"})})
-    potential = fit(rest, *parts, settings=plain, callback=report, checkpoint=checkpoint)
+    potential = fit(rest, *parts, settings=plain, callback=report, checkpoint=checkpoint, mesh=mesh)
     source, key = f"{len(kept_out)} of {len(bound)} structures, kept out of the fit", "calibration.method"
     try:
         made = calibrate(

@@ -1,5 +1,6 @@
 """The number of inducing environments: as many as still make predictions better."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -72,7 +73,7 @@ def grow(
         if most < 1.5 * count:
             return Grown(assembled, levels, "as many as time, memory and data allow", kept)
         gain, spread = assembled.gain(levels.values, kept())
-        if not gain + spread > LEAST_GAIN:
+        if not training.crew.agreed(gain + spread > LEAST_GAIN):
             why = f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} ± {100 * spread:.1f} % only"
             return Grown(assembled, levels, why, kept)
         count = min(most, 2 * count)
@@ -85,10 +86,10 @@ def checkpoint_of(checkpoint: Path, count: int) -> Path:
 
 
 def checkpoints(checkpoint: Path) -> list[Path]:
-    """All that a fit has kept, for whatever number of inducing environments."""
+    """All that a fit has kept, for whatever number of inducing environments, and of whichever process."""
     prefix = f"{checkpoint.name}."
     return [
         path
         for path in sorted(checkpoint.parent.iterdir())
-        if path.name.startswith(prefix) and path.name.removeprefix(prefix).isdigit()
+        if path.name.startswith(prefix) and re.fullmatch(r"\d+(-\d+)?", path.name.removeprefix(prefix))
     ]

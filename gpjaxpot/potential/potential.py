@@ -19,12 +19,13 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.calibration import Calibration, root_spread
 from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.collapsed import Collapsed, collapses
+from gpjaxpot.potential.crew import all_devices
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
 from gpjaxpot.potential.prediction import Prediction, noise_fields
 from gpjaxpot.potential.predictor import Neighbours, single
 from gpjaxpot.potential.repulsion import Repulsion
-from gpjaxpot.potential.sharded import all_devices, evaluate_many
+from gpjaxpot.potential.sharded import evaluate_many
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.spreads import spreads
 from gpjaxpot.structures.batch import neighbourhood

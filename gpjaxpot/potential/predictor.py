@@ -31,6 +31,8 @@ from gpjaxpot.structures.structure import Structure
 # Atoms evaluated at once: on a CPU few, so that they stay in cache; elsewhere enough to fill a card.
 CHUNK = 32
 CARD_CHUNK = 8192
+# Where neighbours outgrow their slots, room for this share more of them is made: each shape is compiled.
+MORE_SLOTS = 0.125
 
 
 class Evaluated(eqx.Module):
@@ -202,8 +204,12 @@ class Neighbours:
             return self._batch
         found = find(structure, self.kernel.species, self.reach)
         self.searches += 1
-        need = tuple(slot_bucket(c) for c in found.most_neighbours(len(self.kernel.species)))
-        self._slots = tuple(max(a, b) for a, b in zip(need, self._slots, strict=True))
+        most = found.most_neighbours(len(self.kernel.species))
+        more = MORE_SLOTS if any(self._slots) else 0.0
+        self._slots = tuple(
+            slots if 0 < slots >= count else slot_bucket(round((1.0 + more) * count))
+            for count, slots in zip(most, self._slots, strict=True)
+        )
         if not len(structure) <= self._atoms <= 2 * len(structure):
             self._atoms = atom_bucket(len(structure))
         self._found = found

@@ -23,8 +23,9 @@ from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.held_out import Kept
 from gpjaxpot.potential.levels import LEAST_STRUCTURES, VARIANCE, Levels, calibrated, logs
-from gpjaxpot.potential.sparse_fit import FIXED, Assembled, under
+from gpjaxpot.potential.sparse_fit import Assembled
 from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.potential.streaming import FIXED, under
 
 Callback = Callable[[str, int, int], None]
 # Of all structures one in so many is left out to judge by, and of few more of them, up to a number; at most those that

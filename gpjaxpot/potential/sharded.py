@@ -38,11 +38,6 @@ class Mean:
     virial: Float[np.ndarray, " 6"]
 
 
-def all_devices() -> Mesh:
-    """All devices of all processes, in one row."""
-    return jax.make_mesh((jax.device_count(),), ("structures",))
-
-
 def evaluate_many(
     kernel: EnergyKernel,
     mean: Centres | Collapsed,

@@ -93,8 +93,8 @@ class _Ground:
         known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
         if known.selection == SPAN:
             known = known.model_copy(update={"n_inducing": _spanned(kernel, settings, most)})
-        estimate = plan(task.frames, kernel, known, sum(len(o) for o in data))
-        training = StagedSet(kernel, found, float(estimate.spare_bytes))
+        estimate = plan(task.frames, kernel, known, sum(len(o) for o in data), crew=task.crew)
+        training = StagedSet(kernel, found, float(estimate.spare_bytes), task.crew)
         chosen = choose(data)
         return cls(kernel, choices, estimate, training, cache(lambda: priors(kernel, found, data, chosen, report)))
 

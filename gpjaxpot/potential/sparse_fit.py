@@ -1,27 +1,20 @@
-"""Fitting a sparse posterior: rows are made for a batch of structures, folded in, and forgotten."""
+"""Fitting a sparse posterior: what levels are learned from, and conditioning uses."""
 
-import hashlib
-import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool
 
-from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
 from gpjaxpot.gp.inducing import select
 from gpjaxpot.gp.left_out import error_fall, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.levels import Weighted, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
-from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.streamed_qr import StreamedQR
 from gpjaxpot.potential.held_out import Before, Judged, Kept, choose
 from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
@@ -29,17 +22,15 @@ from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.span import SPAN, span
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.staged_set import StagedSet
+from gpjaxpot.potential.streaming import FIXED, stream, under
 from gpjaxpot.potential.training import Observations
-from gpjaxpot.structures.files import atomic_write
 
 Callback = Callable[[str, int, int], None]
 compiled_environments = eqx.filter_jit(environments)
 # Environments that inducing ones are chosen from, at the most.
 CANDIDATES = 20000
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
 # Inducing environments of the small models by which kinds of noise are compared.
 JUDGED_WITH = 300
-FIXED = "fixed"
 
 
 def choose_inducing(
@@ -82,45 +73,6 @@ def choose_inducing(
     return Environments(
         tuple(jnp.asarray(f[places_].T) for f in features), jnp.asarray(kinds[places_], jnp.int32)
     )
-
-
-def stream(
-    training: StagedSet,
-    data: Sequence[Observations],
-    inducing: Environments,
-    callback: Callback,
-    checkpoint: Path | None = None,
-    keep: dict[int, np.ndarray] | None = None,
-    last: bool = False,
-) -> dict[str, StreamedQR]:
-    """Fold the rows of all observations into one triangular factor for each noise level.
-
-    Rows [k_fu | y] are divided by what is known of their σ.  With `checkpoint`, the factors are stored now and
-    then, and an interrupted run with the same data and settings goes on from there.  Rows k_fu of the structures
-    whose places are among the keys of `keep` are put there.  With `last`, derivatives are not needed again.
-    """
-    kernel, found = training.kernel, training.found
-    columns = len(inducing) + 1
-    factors = {name: StreamedQR(columns) for name in (*OBSERVABLES, FIXED)}
-    mark = _fingerprint(kernel, found, data, inducing)
-    keep = {} if keep is None else keep
-    start = _resume(checkpoint, mark, factors, keep)
-    saved = time.monotonic()
-    for k in range(start, len(training)):
-        batch = training.batch(k)
-        for i, rows in training.rows(k, inducing, batch, training.stage(k, batch, last)):
-            _fold(factors, rows, data[i])
-            if i in keep:
-                keep[i] = rows[data[i].places]
-        callback("covariances", k + 1, len(training))
-        if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-            _store(checkpoint, mark, k + 1, factors, keep)
-            saved = time.monotonic()
-    for factor in factors.values():
-        factor.fold()
-    if checkpoint is not None:
-        _store(checkpoint, mark, len(training), factors, keep)
-    return factors
 
 
 @dataclass(frozen=True)
@@ -265,19 +217,6 @@ def judge_sparse(
     return Judged(left, list(assembled.kept), levels.values, levels.middles)
 
 
-def _fold(factors: dict[str, StreamedQR], rows: np.ndarray, data: Observations) -> None:
-    if not len(data):
-        return
-    chosen = np.concatenate([rows[data.places], data.targets[:, None]], 1) / data.sigma[:, None]
-    for name, factor in factors.items():
-        factor.add(chosen[under(data, name)])
-
-
-def under(data: Observations, name: str) -> Bool[AnyArray, " data"]:
-    """Which observations are under a level; those whose σ is known are `FIXED`."""
-    return data.known if name == FIXED else ~data.known & (data.kind == OBSERVABLES.index(name))
-
-
 def _counts(data: Sequence[Observations], name: str) -> tuple[int, float]:
     """Number of observations under a level, and the sum of the logarithms of their variances."""
     count, log_noise = 0, 0.0
@@ -300,53 +239,3 @@ def _weighted(
         count,
         fixed,
     )
-
-
-def _fingerprint(kernel, found, data, inducing) -> str:
-    from gpjaxpot.potential.kernel_spec import to_spec
-
-    digest = hashlib.sha256(json.dumps(_try_spec(to_spec, kernel)).encode())
-    for item, o in zip(found, data, strict=True):
-        for array in (item.structure.positions, item.structure.cell, o.targets, o.sigma, o.places):
-            digest.update(np.ascontiguousarray(array).tobytes())
-    for features in inducing.features:
-        digest.update(np.round(np.asarray(features), 8).tobytes())
-    return digest.hexdigest()
-
-
-def _try_spec(to_spec: Callable[[EnergyKernel], dict[str, Any]], kernel: EnergyKernel) -> Any:
-    from gpjaxpot.errors import InputError
-
-    try:
-        return to_spec(kernel)
-    except InputError:
-        return repr(kernel)  # a function of the user's own
-
-
-def _resume(
-    checkpoint: Path | None, mark: str, factors: dict[str, StreamedQR], keep: dict[int, np.ndarray]
-) -> int:
-    if checkpoint is None or not checkpoint.exists():
-        return 0
-    try:
-        with np.load(checkpoint, allow_pickle=False) as stored:
-            if str(stored["mark"]) != mark:
-                return 0
-            read = {name: stored[name] for name in factors}
-            kept = {i: stored[f"kept {i}"] for i in keep}
-            done = int(stored["done"])
-    except (OSError, ValueError, KeyError, EOFError):
-        return 0  # damaged: start again
-    for name, factor in factors.items():
-        factor.factor = read[name]
-    keep.update(kept)
-    return done
-
-
-def _store(
-    checkpoint: Path, mark: str, done: int, factors: dict[str, StreamedQR], keep: dict[int, np.ndarray]
-) -> None:
-    arrays: dict[str, Any] = {name: f.fold() for name, f in factors.items()}
-    arrays |= {f"kept {i}": rows for i, rows in keep.items()}
-    with atomic_write(checkpoint, "wb") as handle:
-        np.savez(handle, mark=np.array(mark), done=np.array(done), **arrays)

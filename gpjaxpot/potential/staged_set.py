@@ -1,6 +1,7 @@
 """A training set in batches, with features and their derivatives: made once where memory allows."""
 
 from collections.abc import Iterator, Sequence
+from threading import Lock
 
 import numpy as np
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from gpjaxpot.covariance.features import Environments, Stage, stage
 from gpjaxpot.covariance.rows import as_numpy, inducing_rows
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.batching import batches, collated
+from gpjaxpot.potential.crew import ALONE, Crew
 from gpjaxpot.structures.batch import Batch, Neighbourhood
 
 
@@ -18,11 +20,14 @@ class StagedSet:
     Growing a model asks for every batch again and again, and derivatives cost more than what is made of them.
     """
 
-    def __init__(self, kernel: EnergyKernel, found: Sequence[Neighbourhood], memory: float = 0.0):
-        """Group the structures; nothing is computed yet."""
+    def __init__(
+        self, kernel: EnergyKernel, found: Sequence[Neighbourhood], memory: float = 0.0, crew: Crew = ALONE
+    ):
+        """Group the structures; nothing is computed yet.  `crew` are the devices that share the work."""
         self.kernel, self.found = kernel, found
+        self.crew = crew
         self.groups = batches(found, len(kernel.species))
-        self._left = memory
+        self._left, self._lock = memory, Lock()
         self._kept: dict[int, Stage] = {}
 
     def __len__(self) -> int:
@@ -56,7 +61,8 @@ class StagedSet:
             return self._kept.pop(place) if last else self._kept[place]
         made = stage(self.kernel, batch)
         size = sum(m.nbytes for m in (*made.moves, *made.features))
-        if not last and size <= self._left:
-            self._kept[place] = made
-            self._left -= size
+        with self._lock:  # devices stage batches at the same time
+            if not last and size <= self._left:
+                self._kept[place] = made
+                self._left -= size
         return made

@@ -7,6 +7,7 @@ import numpy as np
 
 from gpjaxpot.gp.noise import OBSERVABLES, Noise
 from gpjaxpot.potential.choices import Choice
+from gpjaxpot.potential.crew import ALONE, Crew
 from gpjaxpot.potential.levels import VARIANCE
 from gpjaxpot.potential.noise_shape import Judge, shape_noise
 from gpjaxpot.potential.settings import Settings
@@ -26,6 +27,8 @@ class Task:
     reference: EnergyReference
     settings: Settings
     report: Callback
+    crew: Crew = ALONE
+    """The devices that share the work."""
 
     @property
     def structures(self) -> list[Structure]:

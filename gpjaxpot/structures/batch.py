@@ -120,10 +120,10 @@ def neighbourhood(structure: Structure, species: Sequence[int], cutoff: float) -
 
 
 def slot_bucket(count: int) -> int:
-    """Round a number of neighbours up to a multiple of four (of an eighth of it, when large)."""
+    """Round a number of neighbours up to a multiple of four (of a sixteenth of it to an eighth, when large)."""
     # An absent species keeps a few empty slots: arrays without elements have no well-defined products.
     count = max(int(count), 1)
-    step = max(SLOT_STEP, 2 ** (count.bit_length() - 3))
+    step = max(SLOT_STEP, 2 ** (count.bit_length() - 4))
     return -(-count // step) * step
 
 

@@ -1,4 +1,4 @@
-"""A program that predicts on several devices, or as one of two processes.
+"""A program that predicts and fits on several devices, or as one of two processes.
 
 python -m tests.potential.dealt MODEL OUT.npz COUNT…            on so many of the devices that there are, for each COUNT
 python -m tests.potential.dealt MODEL OUT.npz process I PORT    as process I of two, with a device each
@@ -8,11 +8,13 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 
 import gpjaxpot as gp
 from tests.systems import structure
 
 NAMES = ("energy", "energies", "forces", "stress")
+SPREADS = ("energy_std", "forces_std", "stress_std", "energies_epistemic_std")
 
 
 def structures():
@@ -20,12 +22,29 @@ def structures():
     return [structure(n=2 + k % 5, periodic=k % 3 > 0, seed=k) for k in range(60)]
 
 
-def flat(predictions):
+def flat(predictions, names=NAMES):
     """All numbers of each kind, one structure after the other; no stress counts as none."""
     return {
         name: np.concatenate([np.ravel(v) for p in predictions if (v := getattr(p, name)) is not None])
-        for name in NAMES
+        for name in names
     }
+
+
+def fitted(mesh=None, count=136):
+    """What a fit to nine batches, with levels that it learns, makes of structures that it has not seen."""
+    from tests.potential.conftest import labelled, soap  # computes, which a process must not before it joins the others
+
+    frames = labelled(140)
+    chosen = gp.load_settings(None, ["model.method=sparse", "model.n_inducing=40", "model.refine=false"])
+    potential = gp.fit(frames[:count], soap(), gp.DotPower(2), settings=chosen, mesh=mesh)
+    return flat(potential.predict([f.structure for f in frames[136:]], uncertainty=True), (*NAMES, *SPREADS))
+
+
+def all_of_it(potential, mesh):
+    """Predictions on a mesh, and those of a potential that was fitted on it."""
+    made = fitted(gp.all_devices() if mesh is None else mesh)
+    predicted = flat(potential.predict_many(structures(), mesh=mesh))
+    return predicted | {f"fitted {name}": values for name, values in made.items()}
 
 
 def main(model, out, *words):
@@ -39,8 +58,11 @@ def main(model, out, *words):
     else:
         meshes = {n: jax.sharding.Mesh(np.array(jax.devices()[: int(n)]), ("x",)) for n in words}
     potential = gp.Potential.load(model)
-    found = {n: flat(potential.predict_many(structures(), mesh=mesh)) for n, mesh in meshes.items()}
-    np.savez(out, **{f"{n} {name}": values for n, all_of_it in found.items() for name, values in all_of_it.items()})
+    found = {n: all_of_it(potential, mesh) for n, mesh in meshes.items()}
+    if words[0] == "process":
+        with pytest.raises(gp.InputError, match="processes that fit together differ"):
+            fitted(gp.all_devices(), 136 - int(words[1]))
+    np.savez(out, **{f"{n} {name}": values for n, these in found.items() for name, values in these.items()})
 
 
 if __name__ == "__main__":

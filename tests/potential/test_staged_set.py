@@ -48,7 +48,7 @@ def test_the_order_of_a_fit_does_not_depend_on_what_is_kept(counted, monkeypatch
     chosen = settings("model.method=sparse", "model.n_inducing=8", "model.refine=true")
     potentials = []
     for memory in (0.0, 1e9):
-        monkeypatch.setattr("gpjaxpot.potential.solve.StagedSet", lambda k, f, _, m=memory: StagedSet(k, f, m))
+        monkeypatch.setattr("gpjaxpot.potential.solve.StagedSet", lambda k, f, *_, m=memory: StagedSet(k, f, m))
         potentials.append(gp.fit(labelled(5), soap(), gp.DotPower(2), settings=chosen))
     first, second = (p.predict(labelled(6)[5], uncertainty=True) for p in potentials)
     for name in ("energy", "forces", "energy_std", "forces_std"):
