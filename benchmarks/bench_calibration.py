@@ -5,10 +5,10 @@ python -m benchmarks.bench_calibration --again [--sets LiPS TiO2]
 
 Fits take long: what they predicted is kept under build/, and --again calibrates and scores it anew.
 
-Training structures are dealt into those that are fitted and those that calibrate, in runs of ten neighbours; the test
-file is looked at to report alone.  "left out" is what `fit` does by itself, on training structures; the others are
-calibrated on the structures kept out.  "half of the test" is no calibration that one could have: it tells how much of a
-wrong coverage is due to calibration and test not being exchangeable.
+Training structures are dealt into those that are fitted and those that calibrate, in runs of neighbours of one group;
+the test file is looked at to report alone.  "left out" is what `fit` does by itself, on training structures; the
+others are calibrated on the structures kept out.  "half of the test" is no calibration that one could have: it tells
+how much of a wrong coverage is due to calibration and test not being exchangeable.
 """
 
 import argparse
@@ -100,17 +100,26 @@ def told_apart(inside: Sequence[float] | np.ndarray, outside: Sequence[float] | 
     return float(np.mean((b[:, None] > a[None, :]) + 0.5 * (b[:, None] == a[None, :])))
 
 
+def kept_out(groups: Sequence[str | None]) -> list[int]:
+    """Places of the structures to calibrate on, in runs of neighbours, of each group its share as far as runs allow.
+
+    A file that goes from one kind of structure to the next would else calibrate on some kinds more than on others.
+    """
+    from gpjaxpot.structures.splits import block_split
+
+    run = min(10, max(1, int(CALIBRATION * len(groups)) // 10))
+    (out,) = block_split(len(groups), [CALIBRATION], block=run, groups=groups)
+    return out.tolist()
+
+
 def predicted(folder: Path, structures: int, tested: int, seconds: float) -> dict[str, Any]:
     """Fits, and predicts the structures kept out to calibrate on, and all test files."""
     import gpjaxpot as gp
     from gpjaxpot.potential.calibrate import compare_known
-    from gpjaxpot.structures.splits import block_split
 
     isolated = folder / "isolated_atoms.xyz"
     bound = subset(gp.read(folder / "train.xyz"), structures)
-    run = min(10, max(1, int(CALIBRATION * len(bound)) // 10))
-    (out,) = block_split(len(bound), [CALIBRATION], block=run)
-    kept = set(out.tolist())
+    kept = set(kept_out([f.group for f in bound]))
     training = [f for i, f in enumerate(bound) if i not in kept] + (gp.read(isolated) if isolated.exists() else [])
     start = time.perf_counter()
     potential = gp.fit(training, settings=gp.load_settings(None, [f"model.time={seconds}"]))
