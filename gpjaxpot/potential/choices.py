@@ -21,7 +21,7 @@ from gpjaxpot.structures.labels import Frame
 
 HYDROGEN = 1
 # n_max and l_max of the two usual bases.
-FINE, COARSE = (8, 6), (6, 5)
+FINER, FINE, COARSE = (10, 8), (8, 6), (6, 5)
 # ζ of the kernel of dot products.
 USUAL_POWER = 4.0
 # Molecules have the finer basis where all their pairs of atoms times the length of its vectors are fewer.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from gpjaxpot.gp.left_out import LeftOut, error_fall, error_fall_spread
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels import DotPower, EnergyKernel, Term
-from gpjaxpot.potential.choices import COARSE, FINE, USUAL_POWER, Choice
+from gpjaxpot.potential.choices import COARSE, FINE, FINER, USUAL_POWER, Choice
 from gpjaxpot.potential.settings import Settings
 
 Judge = Callable[[EnergyKernel], LeftOut]
@@ -24,14 +24,14 @@ SURE = 2.0
 # Longer vectors of the finer basis are not tried: all work grows with them.
 LONGEST = 1500
 # Seconds that it takes, about; nothing is asked where a fit may take less than so many times as long.
-SECONDS = 100.0
-SHARE = 6.0
+SECONDS = 120.0
+SHARE = 5.0
 
 
 def choose_form(
     kernel: EnergyKernel, choices: Sequence[Choice], settings: Settings, judge: Judge
 ) -> tuple[EnergyKernel, list[Choice]]:
-    """Try other powers, then the other usual size of the bases, where the settings leave them open.
+    """Try other powers, then the next sizes of the bases, where the settings leave them open.
 
     Args:
         kernel: of the usual form.
@@ -53,11 +53,16 @@ def choose_form(
         made["kernel.zeta"] = Choice("kernel.zeta", USUAL_POWER if name is None else float(name), told)
     if open_basis:
         first = kernel.terms[0].descriptor
-        other = COARSE if (first.n_max, first.l_max) == FINE else FINE
-        resized = with_basis(kernel, *other)
-        if max(t.descriptor.n_spectrum for t in resized.terms) > LONGEST:
+        sizes = (COARSE, FINER) if (first.n_max, first.l_max) == FINE else (FINE,)
+        resized = {f"n_max={n}, l_max={l}": with_basis(kernel, n, l) for n, l in sizes}
+        tried = {
+            size: other
+            for size, other in resized.items()
+            if max(t.descriptor.n_spectrum for t in other.terms) <= LONGEST
+        }
+        if not tried:
             return kernel, list(made.values())
-        kernel, best, name, told = _better(kernel, best, {f"n_max={other[0]}, l_max={other[1]}": resized}, judge)
+        kernel, best, name, told = _better(kernel, best, tried, judge)
         for i, term in enumerate(kernel.terms):
             for key, value in (("n_max", term.descriptor.n_max), ("l_max", term.descriptor.l_max)):
                 usual = made[f"descriptor.{i}.{key}"]

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 import gpjaxpot as gp
 from gpjaxpot.gp.left_out import LeftOut
 from gpjaxpot.potential import kernel_form, learned_kernel
-from gpjaxpot.potential.choices import COARSE, FINE, choose_kernel
+from gpjaxpot.potential.choices import COARSE, FINE, FINER, choose_kernel
 from gpjaxpot.potential.kernel_form import choose_form, with_basis, with_power
 from tests.potential.conftest import labelled, settings, soap
 
@@ -45,7 +45,7 @@ def form(kernel):
 def test_what_is_usual_stays_where_others_are_hardly_better():
     kernel, choices, asked = chosen({(6.0, *FINE): 0.985, (3.0, *FINE): 2.0, (4.0, *COARSE): 0.99})
     assert form(kernel) == (4.0, *FINE)
-    assert asked == [(4.0, *FINE), (3.0, *FINE), (6.0, *FINE), (4.0, *COARSE)]
+    assert asked == [(4.0, *FINE), (3.0, *FINE), (6.0, *FINE), (4.0, *COARSE), (4.0, *FINER)]
     assert choices["kernel.zeta"].value == 4.0
     assert "+1.2 % with 6" in choices["kernel.zeta"].reason
     assert choices["descriptor.0.n_max"].reason.startswith("vectors are short enough")
@@ -55,9 +55,19 @@ def test_what_is_usual_stays_where_others_are_hardly_better():
 def test_what_predicts_better_is_taken_one_thing_after_the_other():
     kernel, choices, asked = chosen({(3.0, *FINE): 0.9, (6.0, *FINE): 0.95, (3.0, *COARSE): 0.8})
     assert form(kernel) == (3.0, *COARSE)
-    assert asked[-1] == (3.0, *COARSE)
+    assert asked[-2:] == [(3.0, *COARSE), (3.0, *FINER)]
     assert choices["kernel.zeta"].value == 3.0
     assert (choices["descriptor.0.n_max"].value, choices["descriptor.0.l_max"].value) == COARSE
+
+
+def test_a_finer_basis_is_taken_where_it_predicts_better_and_is_not_too_long(monkeypatch):
+    kernel, choices, _ = chosen({(4.0, *COARSE): 0.95, (4.0, *FINER): 0.9})
+    assert form(kernel) == (4.0, *FINER)
+    assert "+8.4 % with n_max=10, l_max=8" in choices["descriptor.0.l_max"].reason
+    monkeypatch.setattr(kernel_form, "LONGEST", 400)  # 495 of it
+    kernel, _, asked = chosen({(4.0, *FINER): 0.9})
+    assert form(kernel) == (4.0, *FINE)
+    assert (4.0, *FINER) not in asked
 
 
 def test_what_is_given_is_not_tried():
