@@ -31,7 +31,7 @@ export JUPYTER_RUNTIME_DIR := $(CACHE)/jupyter/runtime
 export PYTEST_DEBUG_TEMPROOT := $(CACHE)/pytest
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-slow test-gpu lint benchmarks notebooks clean
+.PHONY: help demo test test-slow test-gpu lint bench benchmarks notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo 'make test-slow   the tests that take minutes'
 	@echo 'make test-gpu    the tests that need an accelerator'
 	@echo 'make lint        ruff, pyright, import floors'
+	@echo 'make bench       ratios to quippy, DScribe and featomic, in turn on one core'
 	@echo 'make benchmarks  all benchmarks; DATA=FOLDER names the larger data sets'
 	@echo 'make notebooks   run the notebooks; pages in build/notebooks'
 	@echo 'make clean       remove the environment, caches and built files'
@@ -64,6 +65,10 @@ lint: .venv/installed
 
 benchmarks: .venv/installed-benchmarks
 	$(RUN) $(VENV_PYTHON) -m benchmarks --data '$(DATA)' $(ARGS)
+
+# Ratios against other programs, in turn on one core.
+bench: ARGS = predict descriptor
+bench: benchmarks
 
 notebooks: .venv/installed-notebooks
 	mkdir -p build/notebooks
