@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 @dataclass(frozen=True)
 class LowRank:
-    """The inverse of 1 + B Bᵀ with B = diag(d) R, by the matrix inversion lemma.
+    """P = 1 + B Bᵀ with B = diag(d) R: its inverse, by the matrix inversion lemma, and its determinant.
 
     It is a preconditioner where K is nearly B Bᵀ.
     Source: Rasmussen & Williams (2006), eq. A.9; as a preconditioner Cutajar et al., Proc. Mach. Learn. Res. 48 (2016).
@@ -27,6 +27,16 @@ class LowRank:
         """(1 + B Bᵀ)⁻¹ times a vector."""
         inner = scipy.linalg.cho_solve((self.lower, True), self.rows.T @ (self.diagonal * right))
         return right - self.diagonal * (self.rows @ inner)
+
+    @property
+    def log_determinant(self) -> float:
+        """The determinant's logarithm, which is that of 1 + Bᵀ B."""
+        return 2.0 * float(np.sum(np.log(np.diagonal(self.lower))))
+
+    def draw(self, rng: np.random.Generator) -> Float[np.ndarray, " data"]:
+        """A vector drawn from the normal distribution with covariance 1 + B Bᵀ."""
+        size, rank = self.rows.shape
+        return rng.standard_normal(size) + self.diagonal * (self.rows @ rng.standard_normal(rank))
 
 
 @dataclass(frozen=True)
