@@ -30,7 +30,7 @@ def info(
 
     from gpjaxpot.cli import report
     from gpjaxpot.cli.choices import show_choices
-    from gpjaxpot.potential.potential import Potential
+    from gpjaxpot.potential.potential import STANDARD_ERROR, Potential
 
     potential = Potential.load(model)
     summary = potential.summary()
@@ -39,7 +39,11 @@ def info(
         return
     report.heading(f"{model} ({report.memory(model.stat().st_size)})")
     single = {name: value for name, value in summary.items() if not _nested(value)}
-    report.pairs((_words(name), _text(name, value)) for name, value in single.items())
+    error = single.pop(STANDARD_ERROR, None)
+    texts = {name: _text(name, value) for name, value in single.items()}
+    if error is not None:
+        texts["log_marginal_likelihood"] += f" ± {error:.2g}"
+    report.pairs((_words(name), text) for name, text in texts.items())
     for name, value in summary.items():
         if _nested(value) and name != "choices":
             report.heading(_words(name))

@@ -24,12 +24,14 @@ from gpjaxpot.potential.hyper import check_free
 from gpjaxpot.potential.learned_kernel import learn_kernel, searches, spread_sample
 from gpjaxpot.potential.left_out_structures import LeftOutStructures
 from gpjaxpot.potential.levels import VARIANCE, Levels
-from gpjaxpot.potential.potential import Potential, _need_float64
+from gpjaxpot.potential.potential import STANDARD_ERROR, Potential, _need_float64
 from gpjaxpot.potential.record import make_record
+from gpjaxpot.potential.refinement import without_refined
 from gpjaxpot.potential.repulsion_radii import check_repulsion, choose_repulsion
 from gpjaxpot.potential.settings import NoiseSettings, Settings
 from gpjaxpot.potential.solve import judge_kernel, solve_exact, solve_sparse
 from gpjaxpot.potential.span import SPAN, check_spannable
+from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.task import Task
 from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
@@ -105,6 +107,8 @@ def fit(
     free = task.start(noise, data)[1]
     choices += fitted.choices
     model, levels = solved.model, solved.levels
+    if not (isinstance(model, SparseModel) and model.refined is not None):
+        choices += without_refined(settings)
     final = _scale(kernel, solved.variance)
     learned = _noise(noise, levels, settings.noise)
     choices += _level_choices(settings, levels, free, learned, reference)
@@ -113,6 +117,9 @@ def fit(
     calibration, choice = _calibration(fitted.left_out, frames, learned, settings)
     choices.append(choice)
     record = make_record(final, model, reference, learned, settings, choices, frames, data)
+    if fitted.evidence is not None:
+        record["log_marginal_likelihood"] = fitted.evidence.value
+        record[STANDARD_ERROR] = fitted.evidence.standard_error
     if hyper:
         record["hyperparameters"] = solved.record
     record["suspects"] = _suspects(frames, levels.misfits)

@@ -19,6 +19,7 @@ from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.linalg.cholesky import Cholesky
 from gpjaxpot.potential.calibration_file import pack, unpack
 from gpjaxpot.potential.centres import Centres
+from gpjaxpot.potential.draws import Draws
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.kernel_spec import from_spec
 from gpjaxpot.potential.potential import Potential
@@ -36,6 +37,8 @@ MAGIC = "gpjaxpot"
 # Arrays of a posterior, in the order of its fields.
 SPARSE = ("weights", "whitening", "factor", "log_marginal_likelihood")
 MIXED = ("weights", "whitening", "factor", "between", "shares", "log_marginal_likelihood")
+# Arrays of drawn functions, beside those of each term.
+DRAWN = ("values", "species", "weights")
 # Arrays of a repulsion.
 RADII = ("outer", "inner", "charges")
 HEADER = "gpjaxpot"
@@ -115,7 +118,7 @@ def _format(potential: Potential) -> int:
 
 def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
     if isinstance(model, SparseModel):
-        out = {"species": model.inducing.species} | _posterior(model.posterior)
+        out = {"species": model.inducing.species} | _posterior(model.posterior) | _drawn(model.draws)
         return out | {f"features.{i}": f for i, f in enumerate(model.inducing.features)}
     sizes = np.array([len(s) for s in model.structures])
     return {
@@ -127,6 +130,16 @@ def _arrays(model: SparseModel | ExactModel) -> dict[str, Any]:
         "counts": np.array([len(p) for p in model.places]),
         "places": np.concatenate(model.places),
     } | _posterior(model.posterior)
+
+
+def _drawn(draws: Draws | None) -> dict[str, Any]:
+    """Arrays of drawn functions, which a reader that does not know them leaves aside."""
+    if draws is None:
+        return {}
+    out = {f"draws.{name}": getattr(draws, name) for name in DRAWN}
+    for name in ("features", "gradients"):
+        out |= {f"draws.{name}.{i}": a for i, a in enumerate(getattr(draws, name))}
+    return out
 
 
 def _beyond(potential: Potential) -> dict[str, np.ndarray]:
@@ -236,7 +249,15 @@ def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:
         )
         values = jnp.asarray(arrays["centres.values"])
         refined = Centres(mean, jnp.asarray(arrays["refined.species"]), values, gradients)
-    return SparseModel(Environments(features, jnp.asarray(arrays["species"])), posterior, refined)
+    draws = None
+    if "draws.values" in arrays:
+        values, kinds, weights = (jnp.asarray(arrays[f"draws.{name}"]) for name in DRAWN)
+        vectors, slopes = (
+            tuple(jnp.asarray(arrays[f"draws.{part}.{i}"]) for i in range(n_terms))
+            for part in ("features", "gradients")
+        )
+        draws = Draws(values, slopes, vectors, kinds, weights)
+    return SparseModel(Environments(features, jnp.asarray(arrays["species"])), posterior, refined, draws)
 
 
 def _exact(arrays: dict[str, np.ndarray]) -> ExactModel:

@@ -34,6 +34,8 @@ from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 DTYPES = ("float64", "float32")
+# Key of the record, of a log marginal likelihood that was estimated; absent where it is known.
+STANDARD_ERROR = "log_marginal_likelihood_standard_error"
 
 
 class Potential(eqx.Module):
@@ -188,8 +190,26 @@ class Potential(eqx.Module):
                 "a potential is drawn from a sparse posterior only; of an exact one draw values by "
                 "joint(structure).sample(key, n)"
             )
-        centres = self.model.with_weights(self.model.posterior.draw(key))
-        return eqx.tree_at(lambda p: p.centres, self, centres)
+        return self._drawn(self.model, self.model.with_weights(self.model.posterior.draw(key)))
+
+    @property
+    def draws(self) -> "tuple[Potential, ...]":
+        """Functions of the posterior that a refined mean is of, as potentials with forces: those drawn by the fit.
+
+        As many as `model.draws` says, at the levels of the model; none of any other model.  Of kernels that are
+        polynomials of p·q, such as `DotPower`, their mean and covariance are those of the exact posterior, near data
+        and far from them, but for the residuals of the solutions; spreads and `sample` are of the sparse one.  Of
+        other kernels they leave out what the inducing environments do not reach of the prior, and scatter less.
+        Errors of labels are no part of them.
+        """
+        model = self.model
+        if not isinstance(model, SparseModel) or model.draws is None or model.refined is None:
+            return ()
+        return tuple(self._drawn(model, model.draws.centres(model.refined, k)) for k in range(len(model.draws)))
+
+    def _drawn(self, model: SparseModel, centres: Centres) -> "Potential":
+        """The potential with another function for its mean, of which there are no draws."""
+        return replace(self, model=replace(model, draws=None), centres=centres)
 
     def with_calibration(self, calibration: Calibration | None) -> "Potential":
         """The same potential with another calibration, or with raw spreads alone."""
@@ -198,7 +218,13 @@ class Potential(eqx.Module):
 
     @property
     def log_marginal_likelihood(self) -> float:
-        """Log evidence of the training labels."""
+        """Log evidence of the training labels under the posterior that predictions come from, at its levels.
+
+        Of a refined mean it is that of the sparse posterior, unless the fit was told to estimate the exact one's
+        (`model.evidence`): `summary()["log_marginal_likelihood_standard_error"]` is then its standard error.
+        """
+        if STANDARD_ERROR in self.record:
+            return float(self.record["log_marginal_likelihood"])
         return float(self.model.posterior.log_marginal_likelihood)
 
     def summary(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from gpjaxpot.potential.left_out_structures import (
     exact_left_out_structures,
     sparse_left_out_structures,
 )
+from gpjaxpot.potential.refined_evidence import RefinedEvidence
 from gpjaxpot.potential.refinement import Refined, refine
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.span import SPAN, span_size
@@ -46,6 +47,8 @@ class Fitted:
     choices: list[Choice]
     left_out: LeftOutStructures | None
     """Makes what the model says of training structures that are left out; None where that has no closed form."""
+    evidence: RefinedEvidence | None = None
+    """Of the posterior that a refined mean is of, where it was asked for."""
 
 
 def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
@@ -133,7 +136,7 @@ def solve_sparse(
         return Fitted(kernel, noise, solved, [*choices, *shaped, *solved.choices], None)
     refined = _refined(grown, free, estimate, settings, report)
     solved = single(refined.model or grown.assembled.condition(refined.levels.values), refined.levels)
-    choices += [*shaped, *([] if settings.model.refine is False else [refined.choice])]
+    choices += [*shaped, *([] if settings.model.refine is False else [refined.choice]), *refined.beside]
 
     def left_out(frames: Sequence[Frame], noise: Noise) -> list[Known]:
         levels = refined.levels.values
@@ -141,7 +144,7 @@ def solve_sparse(
 
     # Of a refined mean there is a closed form for none but the structures that it was judged on.
     known = refined.model is None or refined.errors is not None
-    return Fitted(kernel, noise, solved, choices, left_out if known else None)
+    return Fitted(kernel, noise, solved, choices, left_out if known else None, refined.evidence)
 
 
 def _by_few(settings: Settings) -> Settings:
@@ -205,5 +208,5 @@ def _refined(
     if settings.train.objective == "evidence" and asked == "auto":
         refined = replace(refined, reason="levels are those of the sparse model's evidence")
     elif asked is True or (asked == "auto" and not estimate.refine):
-        refined = refine(grown.assembled, grown.levels, free, grown.kept, asked is True, estimate.products, report)
+        refined = refine(grown.assembled, grown.levels, free, grown.kept, settings, estimate.products, report)
     return refined

@@ -12,6 +12,7 @@ from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.cross import Cross
+from gpjaxpot.potential.draws import Draws
 from gpjaxpot.structures.batch import Batch
 
 
@@ -24,6 +25,8 @@ class SparseModel(eqx.Module):
     inducing: Environments
     posterior: SparsePosterior | Mixture
     refined: Centres | None = None
+    draws: Draws | None = None
+    """Functions of the posterior that the refined mean is of, where some were drawn with it."""
 
     def centres(self, kernel: EnergyKernel) -> Centres:
         """What the mean is made of: inducing environments with their weights, or the refined mean."""

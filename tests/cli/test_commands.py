@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 from ase.io import read as ase_read
@@ -243,6 +244,17 @@ def test_calibrate_writes_another_model_that_says_where_its_uncertainties_come_f
     assert summary["calibration"]["source"] == "train.xyz"
     old, new = (gpjaxpot.Potential.load(m).predict(gpjaxpot.read(files.test)[0]) for m in (files.model, made))
     assert old.energy == new.energy
+
+
+def test_info_tells_an_estimated_evidence_with_its_error(files, tmp_path):
+    potential = gpjaxpot.Potential.load(files.model)
+    estimated = {"log_marginal_likelihood": -1234.5, "log_marginal_likelihood_standard_error": 2.34}
+    replace(potential, record=potential.record | estimated).save(tmp_path / "model.safetensors")
+    text = run("info", tmp_path / "model.safetensors").stdout
+    assert "-1234.5 ± 2.3" in text
+    assert "standard error" not in text
+    assert json.loads(run("info", tmp_path / "model.safetensors", "--json").stdout).items() >= estimated.items()
+    assert "±" not in run("info", files.model).stdout.split("Choices")[0]
 
 
 def test_info_tells_what_is_inside(files):

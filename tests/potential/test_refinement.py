@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import gpjaxpot as gp
+from gpjaxpot.gp.conjugate_gradients import Solution
 from gpjaxpot.potential import refinement
+from gpjaxpot.potential.exact_system import ExactSystem
 from tests.potential.conftest import labelled, settings, soap
 
 FEW = ("model.method=sparse", "model.n_inducing=6", "model.refine=true")
@@ -183,8 +185,11 @@ def noises_tried(many, monkeypatch, products, solution_of):
     """Force noises that are tried one after the other; `solution_of(noises so far)` stands for what solves."""
     tried = []
 
-    class Pretended:
+    class Pretended(ExactSystem):
         kind, covariance = None, None
+
+        def __init__(self):
+            pass
 
         def solve(self, levels, places, guess, tolerance, most, callback):
             tried.append(levels["forces"])
@@ -199,7 +204,7 @@ def noises_tried(many, monkeypatch, products, solution_of):
         return plain(Pretended(), assembled, start, places, kept, asked, products, callback)
 
     monkeypatch.setattr(refinement, "_judge", judge)
-    monkeypatch.setattr(refinement._System, "solve", lambda self, *a: refinement.Solution(np.zeros(798), 1, 0.0, True))
+    monkeypatch.setattr(ExactSystem, "solve", lambda self, *a: Solution(np.zeros(798), 1, 0.0, True))
     wanted = ("model.method=sparse", "model.n_inducing=4", "train.search=false")
     gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
     return np.array(tried)
@@ -210,7 +215,7 @@ def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved
     """Halving is made to look good; what stops it is the number of products."""
 
     def converges(tried):
-        return refinement.Solution(np.zeros(1), 60 * 2 ** (len(tried) - 1), 0.0, True)
+        return Solution(np.zeros(1), 60 * 2 ** (len(tried) - 1), 0.0, True)
 
     tried = noises_tried(many, monkeypatch, products, converges)
     np.testing.assert_allclose(tried, tried[0] * 0.5 ** np.arange(1 + halved))
@@ -218,7 +223,7 @@ def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved
 
 def test_noise_is_doubled_until_a_solution_converges(many, monkeypatch):
     def converges_at_twice(tried):
-        return refinement.Solution(np.zeros(1), 10, 0.0, tried[-1] > 1.5 * tried[0])
+        return Solution(np.zeros(1), 10, 0.0, tried[-1] > 1.5 * tried[0])
 
     tried = noises_tried(many, monkeypatch, 10**6, converges_at_twice)
     np.testing.assert_allclose(tried / tried[0], [1.0, 2.0])  # and not halved again
