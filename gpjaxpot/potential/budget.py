@@ -37,8 +37,8 @@ SCORE_COPIES = 11.0
 FACTORS = 8.0
 # Slots for neighbours and places for atoms in batches, over neighbours and atoms (measured).
 STAGE_PADDING = 1.6
-# Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.2 to 0.5 on the public sets).
-KEPT = 0.35
+# Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.3 to 0.5 on the public sets).
+KEPT = 0.4
 # Products with the covariance of all data that a refinement takes, about, and its work besides what is counted.
 PRODUCTS = 110.0
 REFINEMENT_OVERHEAD = 1.5
@@ -208,7 +208,9 @@ def plan(
         refine = "the kernel is no function of p·q"
     if model.refine is True or not refine:
         memory, longest = max(memory, int(held)), longest + refining
-    spare = max(0, int(budget - max(sparse(most)[0], held - shared if not refine else 0.0)))
+    # Of a size that is given every batch is asked for once: nothing need be kept.
+    again = model.n_inducing == "auto" or model.refine is not False
+    spare = max(0, int(budget - max(sparse(most)[0], held - shared if not refine else 0.0))) if again else 0
     memory = max(memory, int(sparse(most)[0] + min(spare, work.staged())))
     seconds, longest = seconds + extra, longest + extra
     return Estimate(

@@ -55,12 +55,10 @@ def grow(
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
     seed, middles = settings.train.seed, None
-    # Derivatives are kept for a larger model, or for the refined mean.
-    once = asked != "auto" and settings.model.refine is False
     while True:
         inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
-        assembled = Assembled.make(training, data, inducing, callback, stored, once)
+        assembled = Assembled.make(training, data, inducing, callback, stored)
         kept = cache(lambda made=assembled: made.hold(priors()))
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, middles)
         if settings.model.selection == SPAN:

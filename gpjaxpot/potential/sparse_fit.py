@@ -96,11 +96,10 @@ class Assembled:
         inducing: Environments,
         callback: Callback,
         checkpoint: Path | None = None,
-        last: bool = False,
     ) -> "Assembled":
         """Stream the rows of all structures, and keep those of some to leave out; see `stream`."""
         kept: dict[int, np.ndarray] = {int(i): np.zeros(0) for i in choose(data)}
-        factors = stream(training, data, inducing, callback, checkpoint, kept, last)
+        factors = stream(training, data, inducing, callback, checkpoint, kept)
         gram = training.kernel.gram(inducing.features, inducing.features, inducing.species, inducing.species)
         whitening = whiten(np.asarray(gram))
         parts = {

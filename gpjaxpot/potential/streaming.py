@@ -39,13 +39,12 @@ def stream(
     callback: Callback,
     checkpoint: Path | None = None,
     keep: dict[int, np.ndarray] | None = None,
-    last: bool = False,
 ) -> Factors:
     """Fold the rows of all observations into one triangular factor for each noise level.
 
     Rows [k_fu | y] are divided by what is known of their σ.  With `checkpoint`, the factors are stored now and
     then, and an interrupted run with the same data and settings goes on from there.  Rows k_fu of the structures
-    whose places are among the keys of `keep` are put there.  With `last`, derivatives are not needed again.
+    whose places are among the keys of `keep` are put there.
 
     Raises:
         InputError: where processes that fit together are about to do different things.
@@ -65,7 +64,7 @@ def stream(
                 return
             strand, k = made.work[lane][turn]
             batch = training.batch(k)
-            for i, rows in training.rows(k, inducing, batch, training.stage(k, batch, last)):
+            for i, rows in training.rows(k, inducing, batch, training.stage(k, batch)):
                 made.fold(strand, rows, data[i])
                 if i in kept:
                     kept[i] = rows[data[i].places]

@@ -91,7 +91,8 @@ def test_one_among_many_is_weighed_up():
     vectors = np.zeros((400, 9))
     vectors[:, :3] = np.abs(rng.normal(size=(400, 3)))
     vectors /= np.linalg.norm(vectors, axis=1)[:, None]
-    vectors[7] = [np.sqrt(1 - 0.005**2), 0, 0, 0, 0, 0, 0, 0, 0.005]
+    own = 16.0 * DROPPED
+    vectors[7] = [np.sqrt(1 - own**2), 0, 0, 0, 0, 0, 0, 0, own]
     moves = np.zeros((400, 1, 9))
     assert compression._enough(np.linalg.eigvalsh(vectors.T @ vectors / 400)[::-1]) == 3
     values, right = compression._spectrum(vectors, moves)
