@@ -93,11 +93,11 @@ class Crew:
         return [rows[: int(n)] for rows, n in zip(self._of_all(padded), counts, strict=True)]
 
     def known_to_all(
-        self, rows: dict[int, Float[np.ndarray, "_ columns"]], lengths: Sequence[int], columns: int
-    ) -> dict[int, Float[np.ndarray, "_ columns"]]:
-        """All entries of `rows`, of which each process has some, and the others none or empty ones.
+        self, rows: dict[int, np.ndarray], lengths: Sequence[int], columns: int
+    ) -> dict[int, np.ndarray]:
+        """All entries of `rows`, matrices of which each process has some and empty arrays for the others.
 
-        `lengths` are those of the entries, in the order of the keys.
+        `lengths` are the entries' numbers of rows, in the order of the keys.
         """
         if self.processes == 1:
             return rows

@@ -71,7 +71,7 @@ def grow(
         if most < 1.5 * count:
             return Grown(assembled, levels, "as many as time, memory and data allow", kept)
         gain, spread = assembled.gain(levels.values, kept())
-        if not training.crew.agreed(gain + spread > LEAST_GAIN):
+        if not training.crew.agreed(bool(gain + spread > LEAST_GAIN)):
             why = f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} ± {100 * spread:.1f} % only"
             return Grown(assembled, levels, why, kept)
         count = min(most, 2 * count)
