@@ -199,3 +199,12 @@ def test_float32_prediction_is_close_and_unknown_species_are_refused(frames):
     np.testing.assert_allclose(b.forces, a.forces, atol=4e-6 * size)
     with pytest.raises(gp.InputError, match="Cl"):
         sparse.predict(gp.Structure(np.zeros((1, 3)), [17]))
+
+
+def test_a_fit_of_given_size_keeps_no_derivatives_and_its_estimate_counts_none(frames):
+    """Every batch is asked for once."""
+    given = ["model.method=sparse", "model.n_inducing=12", "model.refine=false"]
+    once = estimate(frames, settings(*given))
+    again = estimate(frames, settings(given[0], given[2]))
+    assert once.spare_bytes == 0 < again.spare_bytes
+    assert once.memory_bytes < again.memory_bytes
