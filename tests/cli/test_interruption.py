@@ -55,7 +55,7 @@ def test_an_interrupted_fit_resumes(files, tmp_path, monkeypatch):
         yield lambda stage, done, total: seen.append((stage, done))
 
     # Each step is stored, not only one in so many seconds.
-    monkeypatch.setattr("gpjaxpot.potential.sparse_fit.SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr("gpjaxpot.potential.streaming.SECONDS_BETWEEN_CHECKPOINTS", -1.0)
     monkeypatch.setattr(report, "progress", interrupting)
     stopped = run(*words)
     assert stopped.exit_code == 130
