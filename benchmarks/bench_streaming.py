@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from benchmarks.bench_fit import ERRORS, our_scores
 from benchmarks.inputs import BUILD, parser
 from benchmarks.machine import ROOT, write_result
 from benchmarks.our_fit import run_our_fit
@@ -56,18 +57,13 @@ objective = "evidence"
 [calibration]
 method = "none"
 """
-ASK = """
+ESTIMATE = """
 import json, sys, jax
 jax.config.update("jax_enable_x64", True)
 import gpjaxpot as gp
 from gpjaxpot.potential.budget import estimate
-config, train, model, test = sys.argv[1:]
-if model == "none":
-    found = estimate(gp.read(train), gp.load_settings(config))
-    print(json.dumps({"memory_GB": found.memory_bytes / 1e9, "seconds": found.seconds}))
-else:
-    scores = gp.evaluate(gp.Potential.load(model), gp.read(test))
-    print(json.dumps({k: v for k, v in scores.items() if k.startswith(("energy_", "forces_"))}))
+found = estimate(gp.read(sys.argv[2]), gp.load_settings(sys.argv[1]))
+print(json.dumps({"memory_GB": found.memory_bytes / 1e9, "seconds": found.seconds}))
 """
 
 
@@ -84,9 +80,9 @@ def copper(count: int, seed: int) -> list[Atoms]:
     return found
 
 
-def asked(*words: object) -> dict[str, Any]:
-    """What a process of its own says of the estimate or of the test."""
-    command = [sys.executable, "-c", ASK, *map(str, words)]
+def estimated(config: Path, train: Path) -> dict[str, Any]:
+    """Memory and seconds that a process of its own expects."""
+    command = [sys.executable, "-c", ESTIMATE, str(config), str(train)]
     result = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(result.stdout)
 
@@ -107,9 +103,10 @@ def main() -> int:
     ase.io.write(train, copper(count, 0), format="extxyz")
     ase.io.write(test, copper(TESTED, 1), format="extxyz")
     print(f"{count} structures; estimating, then fitting", flush=True)
-    expected = asked(config, train, "none", test)
+    expected = estimated(config, train)
     record = run_our_fit(config, train, model, given.core)
-    errors = asked(config, train, model, test)
+    scores = our_scores(model, test)["errors"]
+    errors = {key: scores[key] for key in ERRORS}
     rows = count * (1 + 3 * ATOMS)
     result = {
         "force_components": 3 * ATOMS * count,

@@ -75,9 +75,10 @@ def stream(
         if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
             _store(checkpoint, mark, turn + 1, made, kept)
             saved = time.monotonic()
-    made.end()
     if checkpoint is not None:
+        # Before strands are joined: of several processes one may be stopped before it has stored that they were.
         _store(checkpoint, mark, made.turns, made, kept)
+    made.end()
     kept |= crew.known_to_all(kept, [len(data[i]) for i in kept], len(inducing))
     return made.whole
 
