@@ -16,7 +16,8 @@ def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     for module in ("learned_kernel", "noise_shape", "budget"):
         monkeypatch.setattr(f"gpjaxpot.potential.{module}.QUICK", float("inf"))
     monkeypatch.setattr("gpjaxpot.potential.budget.MOST_INDUCING", 200)
-    monkeypatch.setattr("gpjaxpot.potential.held_out.COUNT", 8)
+    for bound in ("LEAST", "MOST"):
+        monkeypatch.setattr(f"gpjaxpot.potential.held_out.{bound}", 8)
     monkeypatch.setattr("gpjaxpot.potential.levels.STEPS", 6)
     names = {}
     for block in BLOCKS:

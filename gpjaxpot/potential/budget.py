@@ -12,7 +12,7 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.crew import ALONE, Crew
-from gpjaxpot.potential.held_out import COUNT, LEAST_SEARCHED, WORK_PER_SCORE
+from gpjaxpot.potential.held_out import BYTES_AT_ONCE, left_out_count, searched_size
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
 from gpjaxpot.potential.span import SPAN, check_spannable, span_size
@@ -33,6 +33,10 @@ SAMPLED = 20
 PROGRAM_BYTES = 4e8
 # Copies of the rows of structures left out that the gradient of their score holds (measured).
 SCORE_COPIES = 11.0
+# And those that leaving some of them out at once holds, whitened.
+LEFT_OUT_COPIES = 4.0
+# Work of leaving structures out, over the rows of these times M²; it is counted products nearly alone (measured).
+LEFT_OUT_WORK = 2.0
 # What each further device has waiting to be folded, or folds, over M²: energies and forces.
 FACTORS = 8.0
 # Slots for neighbours and places for atoms in batches, over neighbours and atoms (measured).
@@ -275,7 +279,7 @@ class _Work:
     ):
         self.n, self.neighbours, self.devices = n, neighbours, devices
         self.atoms = sum(len(f.structure) for f in frames)
-        self.held, self.rows = min(COUNT, len(frames)), n / self.atoms * max(len(f.structure) for f in frames)
+        self.structures, self.rows = len(frames), n / self.atoms * max(len(f.structure) for f in frames)
         self.spectrum = sum(t.descriptor.n_spectrum for t in kernel.terms)
         self.features = sum(t.descriptor.n_features for t in kernel.terms)
         if model.features == "auto" and self.features == self.spectrum:
@@ -324,14 +328,16 @@ class _Work:
         features = self.features if features is None else features
         jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
         each = features * (self.alike * m + self.spectrum * (features < self.spectrum))
-        flops = 2.0 * self.atoms * jacobian * each + 3.0 * self.n * m**2 + 10.0 * m**3
+        held = min(self.structures, left_out_count(self.n / self.structures, m, self.model.time))
+        fold = 3.0 * self.n * m**2 + LEFT_OUT_WORK * held * self.n / self.structures * m**2
+        flops = 2.0 * self.atoms * jacobian * each + fold + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)
         vectors = min(self.atoms, 20000) * features
-        rows = self.held * self.rows * m  # covariances of what is left out, kept, and once more whitened
-        searched = min(self.held, max(LEAST_SEARCHED, WORK_PER_SCORE / (self.rows * m**2)))
-        score = SCORE_COPIES * searched * self.rows * m
+        rows = held * self.n / self.structures * m  # covariances of what is left out
+        searched, some = searched_size(held, self.rows, m)
+        score = max(SCORE_COPIES * searched * self.rows * some, LEFT_OUT_COPIES * min(BYTES_AT_ONCE / 8.0, rows))
         more = (self.devices - 1) * (2.0 * batch + FACTORS * m**2)
-        return 8.0 * (max(2.0 * batch, score) + 2.0 * rows + 12.0 * m**2 + vectors + more) + PROGRAM_BYTES, flops
+        return 8.0 * (max(2.0 * batch, score) + rows + 12.0 * m**2 + vectors + more) + PROGRAM_BYTES, flops
 
     def staged(self) -> float:
         """Memory of the derivatives of all batches, which are kept where there is room."""

@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.potential.budget import Estimate
 from gpjaxpot.potential.held_out import Before, Kept
 from gpjaxpot.potential.levels import Levels
@@ -42,6 +44,7 @@ def grow(
     settings: Settings,
     start: dict[str, float],
     free: tuple[str, ...],
+    chosen: Int[AnyArray, " chosen"],
     priors: Callable[[], dict[int, Before]],
     callback: Callback,
     checkpoint: Path | None = None,
@@ -50,7 +53,7 @@ def grow(
 
     The gain of the last doubling is that over every other of its environments; a standard error is granted to it, so
     that chance seldom ends the growth.  Stops at what `estimate` allows, or at once where the number is given or
-    follows from the kernel.  `priors` gives those of what `choose` leaves out.
+    follows from the kernel.  The `chosen` structures are left out, and `priors` gives theirs.
     """
     asked = settings.model.n_inducing
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
@@ -58,7 +61,7 @@ def grow(
     while True:
         inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
-        assembled = Assembled.make(training, data, inducing, callback, stored)
+        assembled = Assembled.make(training, data, inducing, chosen, callback, stored)
         kept = cache(lambda made=assembled: made.hold(priors()))
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, middles)
         if settings.model.selection == SPAN:
@@ -70,7 +73,7 @@ def grow(
             return Grown(assembled, levels, "all distinct environments", kept)
         if most < 1.5 * count:
             return Grown(assembled, levels, "as many as time, memory and data allow", kept)
-        gain, spread = assembled.gain(levels.values, kept())
+        gain, spread = assembled.gain(levels, kept())
         if not training.crew.agreed(bool(gain + spread > LEAST_GAIN)):
             why = f"with half as many, errors left out grow by {100 * np.expm1(gain):.1f} ± {100 * spread:.1f} % only"
             return Grown(assembled, levels, why, kept)

@@ -19,11 +19,40 @@ from gpjaxpot.structures.batch import Neighbourhood
 from gpjaxpot.structures.splits import spread_order
 
 Callback = Callable[[str, int, int], None]
-# Structures that are left out in turn, at the most.  While ratios of levels are searched they are fewer, where a score
-# would take more than so many multiplications.
-COUNT = 64
-LEAST_SEARCHED = 12
+# Structures that are left out in turn: at least so many, if there are as many, and at most so many; between, as many as
+# have covariances of so many bytes with all inducing environments, and one for so many seconds that a fit may take,
+# since the prior variances of one take up to half a second.
+LEAST, MOST = 64, 256
+KEPT_BYTES = 1e9
+SECONDS_EACH = 3.5
+# A score takes so many multiplications while ratios of levels are searched, with some of the inducing environments:
+# the ratios hardly change with their number, and much with the structures (measured: benchmarks/README.md).  Of those
+# there are fewer only where inducing environments would be fewer than so many; and at least so many.
 WORK_PER_SCORE = 6e9
+LEAST_INDUCING = 300
+LEAST_SEARCHED = 12
+# Bytes of the whitened covariances of the structures that are left out at once.
+BYTES_AT_ONCE = 2e8
+
+
+def left_out_count(rows: float, inducing: int, time: float) -> int:
+    """How many structures, of about so many rows, a fit with so many inducing environments and seconds leaves out."""
+    count = min(KEPT_BYTES / (8.0 * max(rows, 1.0) * inducing), time / SECONDS_EACH)
+    return int(np.clip(count, LEAST, MOST))
+
+
+def searched_size(structures: int, rows: float, inducing: int) -> tuple[int, int]:
+    """How many structures, of at most so many rows each, and inducing environments a search of ratios takes."""
+    rows = max(rows, 1.0)
+
+    def count(some: int) -> int:
+        # Products with the factor of all data, those of a structure's rows with each other, and the factor of these.
+        return int(WORK_PER_SCORE / (rows * some**2 + rows**2 * some + rows**3))
+
+    some, least = inducing, min(inducing, LEAST_INDUCING)
+    while some > least and count(some) < structures:
+        some = max(least, int(0.9 * some))
+    return min(structures, max(LEAST_SEARCHED, count(some))), some
 
 
 @dataclass(frozen=True)
@@ -37,10 +66,14 @@ class Judged:
     """Of the priors on them."""
 
 
-def choose(data: Sequence[Observations]) -> Int[np.ndarray, " chosen"]:
-    """Places of structures spread evenly over all, so that no draw may miss a kind; isolated atoms are none."""
+def choose(data: Sequence[Observations], inducing: int, time: float) -> Int[np.ndarray, " chosen"]:
+    """Places of structures to leave out, the most that may be with so many inducing environments and seconds.
+
+    They are spread evenly over all, so that no draw may miss a kind; isolated atoms are none.
+    """
     able = np.array([i for i, o in enumerate(data) if len(o) > 1 or (len(o) == 1 and not o.known[0])], np.int64)
-    return able[spread_order(len(able))][:COUNT]
+    rows = float(np.mean([len(data[i]) for i in able])) if len(able) else 1.0
+    return able[spread_order(len(able))][: left_out_count(rows, inducing, time)]
 
 
 @dataclass(frozen=True)
@@ -62,21 +95,39 @@ class Kept:
     rows: list[Float[AnyArray, "_ inducing"]]
     variances: list[Float[AnyArray, "_"]]
 
-    def few(self) -> "Kept":
-        """The first of them, as many as a search can afford."""
-        work = sum(o.size for o in self.rows) / max(1, len(self.rows)) * self.rows[0].shape[1] if self.rows else 1.0
-        return self.some(max(LEAST_SEARCHED, int(WORK_PER_SCORE / max(work, 1.0))))
+    @property
+    def most(self) -> int:
+        """Rows of the structure that has most."""
+        return max((len(o) for o in self.data), default=0)
 
     def some(self, count: int) -> "Kept":
         """The first `count` of them."""
         return Kept(self.data[:count], self.rows[:count], self.variances[:count])
 
+    def searched(self) -> tuple["Kept", Int[np.ndarray, " some"]]:
+        """The first of them, and some of the inducing environments, with which a search can afford its scores."""
+        inducing = self.rows[0].shape[1] if self.rows else 1
+        count, some = searched_size(len(self.data), float(self.most), inducing)
+        return self.some(count), np.arange(some) * inducing // some
+
+    def in_parts(self, rank: int) -> list["Kept"]:
+        """All of them, in parts of equal number but the last, whose rows with `rank` columns take little memory."""
+        size = max(1, int(BYTES_AT_ONCE / (8.0 * max(self.most, 1) * rank)))
+        size = -(-len(self.data) // max(1, -(-len(self.data) // size)))
+        cuts = [slice(i, i + size) for i in range(0, len(self.data), max(size, 1))]
+        return [Kept(self.data[c], self.rows[c], self.variances[c]) for c in cuts]
+
     def held(
-        self, whitening: Float[AnyArray, "some rank"], some: Int[AnyArray, " some"] | None = None
+        self,
+        whitening: Float[AnyArray, "some rank"],
+        some: Int[AnyArray, " some"] | None = None,
+        most: int | None = None,
     ) -> Held:
-        """What a score needs, for all inducing environments or for `some` of them, which `whitening` whitens."""
-        most = max((len(o) for o in self.data), default=0)
-        shape = len(self.data), most
+        """What a score needs, for all inducing environments or for `some` of them, which `whitening` whitens.
+
+        Each structure has `most` rows, padded; None for as many as any of them has.
+        """
+        shape = len(self.data), self.most if most is None else most
         rows = np.zeros((*shape, whitening.shape[1]))
         targets, spare, log_sigma = (np.zeros(shape) for _ in range(3))
         kind = np.full(shape, PADDING, np.int32)

@@ -39,6 +39,8 @@ class Levels:
     """Of each structure left out, by its place, how many σ its labels are from what the others predict."""
     middles: dict[str, float] = field(default_factory=dict)
     """Of the priors on levels that were learned by structures left out; empty where none were."""
+    left: LeftOut | None = None
+    """What is made of the structures left out, where all of them were; its variances are those before `calibrated`."""
 
 
 def learn(
@@ -105,7 +107,8 @@ def learn(
         )
     if not everything:
         return Levels(found, noise_of(found), BEST, middles=middles or {})
-    return replace(calibrated(found, leave_out(True)(logs(found)), places), middles=middles or {})
+    left = leave_out(True)(logs(found))
+    return replace(calibrated(found, left, places), middles=middles or {}, left=left)
 
 
 def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -> Levels:

@@ -29,7 +29,7 @@ from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 # Atoms evaluated at once: on a CPU few, so that they stay in cache; elsewhere enough to fill a card.
-CHUNK = 32
+CHUNK = 64
 CARD_CHUNK = 8192
 # Where neighbours outgrow their slots, room for this share more of them is made: each shape is compiled.
 MORE_SLOTS = 0.125

@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int
+
 from gpjaxpot.errors import InputError
 from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.inducing import SELECTIONS
@@ -84,8 +87,10 @@ class _Ground:
     estimate: Estimate
     """Of a fit with these components."""
     training: StagedSet
+    chosen: Int[np.ndarray, " chosen"]
+    """Places of the structures that are left out, always the same."""
     priors: Callable[[], dict[int, Before]]
-    """Of the structures that are left out, always the same; made once, when they are first asked for."""
+    """Of those structures; made once, when they are first asked for."""
 
     @classmethod
     def make(cls, task: Task, kernel: EnergyKernel, data: Sequence[Observations], most: int | None) -> "_Ground":
@@ -98,8 +103,9 @@ class _Ground:
             known = known.model_copy(update={"n_inducing": _spanned(kernel, settings, most)})
         estimate = plan(task.frames, kernel, known, sum(len(o) for o in data), crew=task.crew)
         training = StagedSet(kernel, found, float(estimate.spare_bytes), task.crew)
-        chosen = choose(data)
-        return cls(kernel, choices, estimate, training, cache(lambda: priors(kernel, found, data, chosen, report)))
+        chosen = choose(data, estimate.most_inducing or 1, settings.model.time)
+        before = cache(lambda: priors(kernel, found, data, chosen, report))
+        return cls(kernel, choices, estimate, training, chosen, before)
 
 
 def judge_kernel(task: Task, kernel: EnergyKernel, noise: Noise) -> Judged:
@@ -108,7 +114,9 @@ def judge_kernel(task: Task, kernel: EnergyKernel, noise: Noise) -> Judged:
     task = replace(task, settings=_by_few(task.settings))
     ground = _Ground.make(task, kernel, data, None)
     start = task.start(noise, data)
-    return judge_sparse(ground.training, data, task.settings, *start, None, ground.priors, task.report, "kernel")
+    return judge_sparse(
+        ground.training, data, task.settings, *start, None, ground.chosen, ground.priors, task.report, "kernel"
+    )
 
 
 def solve_sparse(
@@ -123,12 +131,13 @@ def solve_sparse(
     def judge(noise: Noise, before: Judged | None) -> Judged:
         tried = task.data(noise)
         few = _by_few(settings)
-        return judge_sparse(training, tried, few, *task.start(noise, tried), before, ground.priors, report)
+        of = task.start(noise, tried)
+        return judge_sparse(training, tried, few, *of, before, ground.chosen, ground.priors, report)
 
     noise, shaped = task.shaped(noise, data, judge)
     data = task.data(noise)
     start, free = task.start(noise, data)
-    grown = grow(training, data, estimate, settings, start, free, ground.priors, report, checkpoint)
+    grown = grow(training, data, estimate, settings, start, free, ground.chosen, ground.priors, report, checkpoint)
     if grown.reason:
         choices.append(Choice("model.n_inducing", len(grown.assembled.inducing), grown.reason))
     if settings.hyper.method != "none":

@@ -6,18 +6,21 @@ from functools import cache, partial
 from pathlib import Path
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
+from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
 from gpjaxpot.gp.inducing import select
-from gpjaxpot.gp.left_out import error_fall, error_fall_spread, sparse_left_out
+from gpjaxpot.gp.left_out import LeftOut, error_fall, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.levels import Weighted, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.linalg.streamed_qr import StreamedQR
-from gpjaxpot.potential.held_out import Before, Judged, Kept, choose
-from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
+from gpjaxpot.potential.held_out import Before, Judged, Kept
+from gpjaxpot.potential.levels import VARIANCE, Levels, LogLevels, learn, logs
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.span import SPAN, span
 from gpjaxpot.potential.sparse_model import SparseModel
@@ -94,11 +97,12 @@ class Assembled:
         training: StagedSet,
         data: Sequence[Observations],
         inducing: Environments,
+        chosen: Int[AnyArray, " chosen"],
         callback: Callback,
         checkpoint: Path | None = None,
     ) -> "Assembled":
-        """Stream the rows of all structures, and keep those of some to leave out; see `stream`."""
-        kept: dict[int, np.ndarray] = {int(i): np.zeros(0) for i in choose(data)}
+        """Stream the rows of all structures, and keep those of the `chosen` ones, to leave out; see `stream`."""
+        kept: dict[int, np.ndarray] = {int(i): np.zeros(0) for i in chosen}
         factors = stream(training, data, inducing, callback, checkpoint, kept)
         gram = training.kernel.gram(inducing.features, inducing.features, inducing.species, inducing.species)
         whitening = whiten(np.asarray(gram))
@@ -133,30 +137,43 @@ class Assembled:
         free = tuple(name for name in free if name in start)
 
         def leave_out(all_of_them: bool):
-            chosen = kept() if all_of_them else kept().few()
-            held = chosen.held(self.whitening)
-            return lambda x: sparse_left_out(x, self.parts, held, OBSERVABLES)
+            if all_of_them:
+                return lambda x: _left_out(x, self.parts, kept(), self.whitening)
+            chosen, some = kept().searched()
+            whitening, parts = self._fewer(some)
+            held = chosen.held(whitening, some)
+            return lambda x: sparse_left_out(x, parts, held, OBSERVABLES)
 
         evidence = partial(sparse_evidence, parts=self.parts)
         return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, middles)
 
-    def gain(self, levels: dict[str, float], kept: Kept) -> tuple[float, float]:
+    def left_out(self, levels: dict[str, float], kept: Kept) -> LeftOut:
+        """What is made of all structures in `kept`, at these levels."""
+        return _left_out(logs(levels), self.parts, kept, self.whitening)
+
+    def gain(self, levels: Levels, kept: Kept) -> tuple[float, float]:
         """By what share structures left out have smaller errors than with every other inducing environment alone.
 
         As a logarithm, with its standard error over the structures.
         """
         half = np.arange(0, len(self.inducing), 2)
-        fewer = self.inducing.take(jnp.asarray(half))
-        whitening = whiten(np.asarray(self._gram(fewer, fewer)))
-        columns = [*half, len(self.inducing)]
+        whitening, parts = self._fewer(half)
+        old = _left_out(logs(levels.values), parts, kept, whitening, half)
+        new = self.left_out(levels.values, kept) if levels.left is None else levels.left
+        kinds = len(OBSERVABLES)
+        return error_fall(new, old, kinds), error_fall_spread(new, old, kinds)
+
+    def _fewer(self, some: Int[AnyArray, " some"]) -> tuple[np.ndarray, dict[str, Weighted]]:
+        """Whitening and normal equations with some of the inducing environments alone."""
+        if len(some) == len(self.inducing):
+            return self.whitening, self.parts
+        fewer = self.inducing.take(jnp.asarray(some))
+        whitening, columns = whiten(np.asarray(self._gram(fewer, fewer))), [*some, len(self.inducing)]
         parts = {
             name: _weighted(self.factors[name].factor[:, columns], whitening, *_counts(self.data, name), name == FIXED)
             for name in self.parts
         }
-        old = sparse_left_out(logs(levels), parts, kept.held(whitening, half), OBSERVABLES)
-        new = sparse_left_out(logs(levels), self.parts, kept.held(self.whitening), OBSERVABLES)
-        kinds = len(OBSERVABLES)
-        return error_fall(new, old, kinds), error_fall_spread(new, old, kinds)
+        return whitening, parts
 
     def _gram(self, a: Environments, b: Environments):
         return self.training.kernel.gram(a.features, b.features, a.species, b.species)
@@ -194,12 +211,13 @@ def judge_sparse(
     start: dict[str, float],
     free: tuple[str, ...],
     before: Judged | None,
+    chosen: Int[AnyArray, " chosen"],
     priors: Callable[[], dict[int, Before]],
     callback: Callback,
     what: str = "noise",
 ) -> Judged:
-    """Learn the levels in `free`, from those of the model `before`, with few inducing environments; leave structures
-    out.  `what` this is done for is told with each stage.
+    """Learn the levels in `free`, from those of the model `before`, with few inducing environments; leave the `chosen`
+    structures out.  `what` this is done for is told with each stage.
     """  # fmt: skip
     asked = settings.model.n_inducing
     count = JUDGED_WITH if asked == "auto" else min(JUDGED_WITH, int(asked))
@@ -208,12 +226,27 @@ def judge_sparse(
         callback(f"{what}: {stage}", done, total)
 
     inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
-    assembled = Assembled.make(training, data, inducing, report)
+    assembled = Assembled.make(training, data, inducing, chosen, report)
     kept = cache(lambda: assembled.hold(priors()))
     start, middles = (start, None) if before is None else (start | before.levels, before.middles)
     levels = assembled.learn(settings.train.objective, start, free, kept, report, middles)
-    left = sparse_left_out(logs(levels.values), assembled.parts, kept().held(assembled.whitening), OBSERVABLES)
+    left = assembled.left_out(levels.values, kept()) if levels.left is None else levels.left
     return Judged(left, list(assembled.kept), levels.values, levels.middles)
+
+
+def _left_out(
+    log_levels: LogLevels,
+    parts: dict[str, Weighted],
+    kept: Kept,
+    whitening: np.ndarray,
+    some: Int[AnyArray, " some"] | None = None,
+) -> LeftOut:
+    """All structures in `kept`, left out in turn; some at a time, so that memory stays small."""
+    made = [
+        sparse_left_out(log_levels, parts, part.held(whitening, some, kept.most), OBSERVABLES)
+        for part in kept.in_parts(whitening.shape[1])
+    ]
+    return jax.tree.map(lambda *of: jnp.concatenate(of), *made)
 
 
 def _counts(data: Sequence[Observations], name: str) -> tuple[int, float]:

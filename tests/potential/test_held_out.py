@@ -1,0 +1,103 @@
+"""Which structures are left out, how many, and that leaving out some at a time is leaving out all."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+import gpjaxpot as gp
+from gpjaxpot.gp.noise import OBSERVABLES
+from gpjaxpot.potential import held_out
+from gpjaxpot.potential.held_out import Kept, choose, left_out_count, priors, searched_size
+from gpjaxpot.potential.levels import logs
+from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing, sparse_left_out
+from gpjaxpot.potential.staged_set import StagedSet
+from gpjaxpot.potential.training import Observations
+from gpjaxpot.structures.batch import neighbourhood
+from tests.potential.conftest import labelled, soap
+
+LEVELS = {"variance": 1.3, "energy": 0.01, "forces": 0.05, "stress": 0.003}
+INDUCING = 12
+
+
+@pytest.fixture(scope="module")
+def assembled():
+    """A sparse model of structures of several sizes, and those that may be left out."""
+    frames = [*labelled(4), *labelled(3, n=3, seed=1), *labelled(2, n=2, seed=2)]
+    kernel = gp.EnergyKernel((gp.Term(soap().with_species((14,)), gp.DotPower(2)),))
+    data = [_observed(f) for f in frames]
+    found = [neighbourhood(f.structure, kernel.species, kernel.reach) for f in frames]
+    training, chosen = StagedSet(kernel, found, 1e9), choose(data, INDUCING, 900.0)
+    inducing = choose_inducing(training, INDUCING, "farthest", 0, _quiet)
+    made = Assembled.make(training, data, inducing, chosen, _quiet)
+    return made, made.hold(priors(kernel, found, data, chosen, _quiet))
+
+
+def _quiet(stage, done, total):
+    pass
+
+
+def _observed(frame):
+    labels = frame.labels
+    targets = np.concatenate([[labels.energy], labels.forces.reshape(-1), labels.stress])
+    n = labels.forces.size
+    kind = np.repeat([0, 1, 2], [1, n, 6])
+    return Observations(np.arange(len(targets)), targets, np.ones(len(targets)), np.zeros(len(targets), bool), kind)
+
+
+def test_more_are_left_out_where_their_covariances_are_small_and_there_is_time():
+    large, middle, small = (left_out_count(rows, m, 900.0) for rows, m in ((200.0, 4000), (200.0, 3000), (60.0, 2000)))
+    assert held_out.LEAST < large < middle < small == held_out.MOST
+    assert middle * 200.0 * 3000 * 8.0 <= held_out.KEPT_BYTES
+    assert left_out_count(1e5, 4000, 900.0) == left_out_count(60.0, 2000, 100.0) == held_out.LEAST
+    assert left_out_count(60.0, 2000, 300.0) < held_out.MOST
+
+
+def test_a_search_gives_up_inducing_environments_before_structures():
+    """Of large ones there are fewer, but never too few."""
+    assert searched_size(64, 60.0, 500) == (64, 500)
+    assert searched_size(160, 60.0, 4000)[0] == 160
+    silicon, some = searched_size(214, 199.0, 4000)
+    assert some == held_out.LEAST_INDUCING
+    assert 100 < silicon < 214
+    large, some = searched_size(64, 800.0, 4000)
+    assert (large, some) == (held_out.LEAST_SEARCHED, held_out.LEAST_INDUCING)
+
+
+def test_leaving_out_some_at_a_time_is_leaving_out_all(assembled, monkeypatch):
+    made, kept = assembled
+    whole = sparse_left_out(logs(LEVELS), made.parts, kept.held(made.whitening), OBSERVABLES)
+    monkeypatch.setattr(held_out, "BYTES_AT_ONCE", 8.0 * 2 * kept.most * made.whitening.shape[1])
+    assert [len(p.data) for p in kept.in_parts(made.whitening.shape[1])] == [2, 2, 2, 2, 1]
+    parts = made.left_out(LEVELS, kept)
+    for name in ("error", "epistemic", "unit", "kind"):
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
+
+
+def test_a_search_leaves_all_out_of_a_model_with_some_inducing_environments(assembled, monkeypatch):
+    """It is the model that these environments alone would make."""
+    made, kept = assembled
+    monkeypatch.setattr(held_out, "LEAST_INDUCING", 4)
+    rows = float(kept.most)
+    monkeypatch.setattr(held_out, "WORK_PER_SCORE", 1.01 * len(kept.data) * (rows * 4.0**2 + rows**2 * 4.0 + rows**3))
+    chosen, some = kept.searched()
+    assert len(chosen.data) == len(kept.data)
+    assert len(some) == 4
+    fewer = made.inducing.take(some)
+    alone = Assembled.make(made.training, made.data, fewer, np.array(list(made.kept)), _quiet)
+    expected = alone.left_out(LEVELS, Kept(kept.data, list(alone.kept.values()), kept.variances))
+    whitening, parts = made._fewer(some)
+    found = sparse_left_out(logs(LEVELS), parts, chosen.held(whitening, some), OBSERVABLES)
+    np.testing.assert_allclose(found.error, expected.error, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.epistemic, expected.epistemic, rtol=1e-6, atol=1e-9)
+
+
+def test_levels_come_with_what_was_made_of_the_structures_left_out(assembled):
+    made, kept = assembled
+    names = tuple(LEVELS)
+    levels = made.learn("left_out", LEVELS, names, cache(lambda: kept), _quiet)
+    again = made.left_out(levels.values, kept)
+    np.testing.assert_allclose(levels.left.error, again.error, rtol=1e-6, atol=1e-9)
+    gain, spread = made.gain(levels, kept)
+    assert np.isfinite(gain)
+    assert spread > 0
