@@ -38,14 +38,14 @@ def block_split(
     """Return disjoint, sorted index arrays made of runs of structures that stay together.
 
     Neighbours along a trajectory are nearly the same structure; split at random, they tell a
-    model the answers of its test. Each group is cut, in its order, into runs of `block`
-    structures, and each run goes whole into one part, so every part has a share of each group
-    that is large enough.
+    model the answers of its test. Each group is cut, in its order, into runs of at most `block`
+    structures, all about as long, and each run goes whole into one part, so every part has a
+    share of each group that is large enough.
 
     Args:
         n: number of structures, in the order of their trajectories.
         fractions: share of each part; their sum is at most 1.
-        block: length of a run.
+        block: length of a run at the most.
         groups: name of each structure's group or trajectory; one group if not given.
         seed: same seed, same parts.
 
@@ -62,12 +62,12 @@ def block_split(
     parts: list[list[int]] = [[] for _ in fractions]
     ends = np.cumsum([0.0, *fractions])
     for members in names.values():
-        runs = [members[i : i + block] for i in range(0, len(members), block)]
+        runs = np.array_split(members, -(-len(members) // block))
         order = generator.permutation(len(runs))
         marks = np.rint(ends * len(runs)).astype(int)
         for part, a, b in zip(parts, marks[:-1], marks[1:], strict=True):
             for run in order[a:b]:
-                part.extend(runs[run])
+                part.extend(runs[run].tolist())
     return tuple(np.array(sorted(part), dtype=np.int64) for part in parts)
 
 

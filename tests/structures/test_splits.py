@@ -49,6 +49,14 @@ def test_blocks_stay_together_and_every_group_is_shared_out():
         assert {groups[i] for i in part} == {"a", "b"}
 
 
+def test_runs_of_a_group_are_about_as_long_so_that_none_is_left_over():
+    """22 structures are runs of 6, 6, 5 and 5, of which one goes into a part of 30 %; not of 7, 7, 7 and 1."""
+    for seed in range(8):
+        (part,) = block_split(22, (0.3,), block=7, seed=seed)
+        assert len(part) in (5, 6)
+        assert np.all(np.diff(part) == 1)
+
+
 def test_runs_follow_the_group_and_not_the_order_in_the_file():
     groups = ["a", "b"] * 10
     train, test = block_split(20, (0.5, 0.5), block=5, groups=groups)
