@@ -22,7 +22,7 @@ from gpjaxpot.potential.collapsed import Collapsed, collapses
 from gpjaxpot.potential.crew import all_devices
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
-from gpjaxpot.potential.plain_method import PlainMethod
+from gpjaxpot.potential.plain_method import plain_method
 from gpjaxpot.potential.prediction import Prediction, noise_fields
 from gpjaxpot.potential.predictor import Neighbours, single
 from gpjaxpot.potential.repulsion import Repulsion
@@ -74,7 +74,7 @@ class Potential(eqx.Module):
         """What predictions are made from: `centres`, or the polynomial that they are where that is cheaper."""
         return Collapsed.make(self.kernel, self.centres) if collapses(self.kernel, self.centres) else self.centres
 
-    @PlainMethod
+    @plain_method
     def predict(
         self,
         structures: Any,
@@ -107,7 +107,7 @@ class Potential(eqx.Module):
             ]
         return self.predicted(as_structure(structures, finder), finder, uncertainty, covariance, dtype)[0]
 
-    @PlainMethod
+    @plain_method
     def predicted(
         self, structure: Structure, finder: Neighbours, uncertainty: bool, covariance: bool, dtype: str = "float64"
     ) -> tuple[Prediction, Any]:

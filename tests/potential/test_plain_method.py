@@ -5,7 +5,7 @@ import inspect
 import equinox as eqx
 import jax
 
-from gpjaxpot.potential.plain_method import PlainMethod
+from gpjaxpot.potential.plain_method import plain_method
 
 
 class Scale(eqx.Module):
@@ -13,7 +13,7 @@ class Scale(eqx.Module):
 
     factor: float
 
-    @PlainMethod
+    @plain_method
     def plain(self, x: float, *, more: float = 0.0) -> float:
         """Multiply."""
         return self.factor * x + more
