@@ -328,7 +328,7 @@ class _Work:
         features = self.features if features is None else features
         jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
         each = features * (self.alike * m + self.spectrum * (features < self.spectrum))
-        held = min(self.structures, left_out_count(self.n / self.structures, m, self.model.time))
+        held = min(self.structures, left_out_count(self.n / self.structures, self.model.time))
         fold = 3.0 * self.n * m**2 + LEFT_OUT_WORK * held * self.n / self.structures * m**2
         flops = 2.0 * self.atoms * jacobian * each + fold + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)

@@ -20,10 +20,11 @@ from gpjaxpot.structures.splits import spread_order
 
 Callback = Callable[[str, int, int], None]
 # Structures that are left out in turn: at least so many, if there are as many, and at most so many; between, as many as
-# have covariances of so many bytes with all inducing environments, and one for so many seconds that a fit may take,
-# since the prior variances of one take up to half a second.
+# have so many observations (whose covariances with 4000 inducing environments take a gigabyte), and one for so many
+# seconds that a fit may take, since the prior variances of one take up to half a second.  No clock and no memory is
+# looked at: resolved settings shall leave out the same.
 LEAST, MOST = 64, 256
-KEPT_BYTES = 1e9
+MOST_ROWS = 30000
 SECONDS_EACH = 3.5
 # A score takes so many multiplications while ratios of levels are searched, with some of the inducing environments:
 # the ratios hardly change with their number, and much with the structures (measured: benchmarks/README.md).  Of those
@@ -35,10 +36,9 @@ LEAST_SEARCHED = 12
 BYTES_AT_ONCE = 2e8
 
 
-def left_out_count(rows: float, inducing: int, time: float) -> int:
-    """How many structures, of about so many rows, a fit with so many inducing environments and seconds leaves out."""
-    count = min(KEPT_BYTES / (8.0 * max(rows, 1.0) * inducing), time / SECONDS_EACH)
-    return int(np.clip(count, LEAST, MOST))
+def left_out_count(rows: float, time: float) -> int:
+    """How many structures, of about so many rows, a fit that may take so many seconds leaves out."""
+    return int(np.clip(min(MOST_ROWS / max(rows, 1.0), time / SECONDS_EACH), LEAST, MOST))
 
 
 def searched_size(structures: int, rows: float, inducing: int) -> tuple[int, int]:
@@ -66,14 +66,14 @@ class Judged:
     """Of the priors on them."""
 
 
-def choose(data: Sequence[Observations], inducing: int, time: float) -> Int[np.ndarray, " chosen"]:
-    """Places of structures to leave out, the most that may be with so many inducing environments and seconds.
+def choose(data: Sequence[Observations], time: float) -> Int[np.ndarray, " chosen"]:
+    """Places of structures to leave out, the most that may be in a fit of so many seconds.
 
     They are spread evenly over all, so that no draw may miss a kind; isolated atoms are none.
     """
     able = np.array([i for i, o in enumerate(data) if len(o) > 1 or (len(o) == 1 and not o.known[0])], np.int64)
     rows = float(np.mean([len(data[i]) for i in able])) if len(able) else 1.0
-    return able[spread_order(len(able))][: left_out_count(rows, inducing, time)]
+    return able[spread_order(len(able))][: left_out_count(rows, time)]
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,11 @@ class Kept:
 
     def in_parts(self, rank: int) -> list["Kept"]:
         """All of them, in parts of equal number but the last, whose rows with `rank` columns take little memory."""
+        if not self.data:
+            return [self]
         size = max(1, int(BYTES_AT_ONCE / (8.0 * max(self.most, 1) * rank)))
-        size = -(-len(self.data) // max(1, -(-len(self.data) // size)))
-        cuts = [slice(i, i + size) for i in range(0, len(self.data), max(size, 1))]
+        size = -(-len(self.data) // -(-len(self.data) // size))
+        cuts = [slice(i, i + size) for i in range(0, len(self.data), size)]
         return [Kept(self.data[c], self.rows[c], self.variances[c]) for c in cuts]
 
     def held(

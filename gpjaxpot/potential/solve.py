@@ -103,7 +103,7 @@ class _Ground:
             known = known.model_copy(update={"n_inducing": _spanned(kernel, settings, most)})
         estimate = plan(task.frames, kernel, known, sum(len(o) for o in data), crew=task.crew)
         training = StagedSet(kernel, found, float(estimate.spare_bytes), task.crew)
-        chosen = choose(data, estimate.most_inducing or 1, settings.model.time)
+        chosen = choose(data, settings.model.time)
         before = cache(lambda: priors(kernel, found, data, chosen, report))
         return cls(kernel, choices, estimate, training, chosen, before)
 

@@ -27,7 +27,7 @@ def assembled():
     kernel = gp.EnergyKernel((gp.Term(soap().with_species((14,)), gp.DotPower(2)),))
     data = [_observed(f) for f in frames]
     found = [neighbourhood(f.structure, kernel.species, kernel.reach) for f in frames]
-    training, chosen = StagedSet(kernel, found, 1e9), choose(data, INDUCING, 900.0)
+    training, chosen = StagedSet(kernel, found, 1e9), choose(data, 900.0)
     inducing = choose_inducing(training, INDUCING, "farthest", 0, _quiet)
     made = Assembled.make(training, data, inducing, chosen, _quiet)
     return made, made.hold(priors(kernel, found, data, chosen, _quiet))
@@ -45,12 +45,18 @@ def _observed(frame):
     return Observations(np.arange(len(targets)), targets, np.ones(len(targets)), np.zeros(len(targets), bool), kind)
 
 
-def test_more_are_left_out_where_their_covariances_are_small_and_there_is_time():
-    large, middle, small = (left_out_count(rows, m, 900.0) for rows, m in ((200.0, 4000), (200.0, 3000), (60.0, 2000)))
+def test_more_are_left_out_where_they_are_small_and_there_is_time():
+    large, middle, small = (left_out_count(rows, 900.0) for rows in (300.0, 200.0, 60.0))
     assert held_out.LEAST < large < middle < small == held_out.MOST
-    assert middle * 200.0 * 3000 * 8.0 <= held_out.KEPT_BYTES
-    assert left_out_count(1e5, 4000, 900.0) == left_out_count(60.0, 2000, 100.0) == held_out.LEAST
-    assert left_out_count(60.0, 2000, 300.0) < held_out.MOST
+    assert middle * 200.0 <= held_out.MOST_ROWS
+    assert left_out_count(1e5, 900.0) == left_out_count(60.0, 100.0) == held_out.LEAST
+    assert left_out_count(60.0, 300.0) < held_out.MOST
+
+
+def test_nothing_to_leave_out_is_one_empty_part():
+    nothing = Kept([], [], [])
+    assert [len(p.data) for p in nothing.in_parts(5)] == [0]
+    assert nothing.held(np.eye(5)).rows.shape == (0, 0, 5)
 
 
 def test_a_search_gives_up_inducing_environments_before_structures():
