@@ -279,7 +279,10 @@ class _Work:
     ):
         self.n, self.neighbours, self.devices = n, neighbours, devices
         self.atoms = sum(len(f.structure) for f in frames)
-        self.structures, self.rows = len(frames), n / self.atoms * max(len(f.structure) for f in frames)
+        self.rows = n / self.atoms * max(len(f.structure) for f in frames)  # of the largest structure
+        each = n / len(frames)
+        self.held = min(len(frames), left_out_count(each, model.time))
+        self.held_rows = self.held * each
         self.spectrum = sum(t.descriptor.n_spectrum for t in kernel.terms)
         self.features = sum(t.descriptor.n_features for t in kernel.terms)
         if model.features == "auto" and self.features == self.spectrum:
@@ -328,13 +331,12 @@ class _Work:
         features = self.features if features is None else features
         jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
         each = features * (self.alike * m + self.spectrum * (features < self.spectrum))
-        held = min(self.structures, left_out_count(self.n / self.structures, self.model.time))
-        fold = 3.0 * self.n * m**2 + LEFT_OUT_WORK * held * self.n / self.structures * m**2
+        fold = (3.0 * self.n + LEFT_OUT_WORK * self.held_rows) * m**2
         flops = 2.0 * self.atoms * jacobian * each + fold + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)
         vectors = min(self.atoms, 20000) * features
-        rows = held * self.n / self.structures * m  # covariances of what is left out
-        searched, some = searched_size(held, self.rows, m)
+        rows = self.held_rows * m  # covariances of what is left out
+        searched, some = searched_size(self.held, self.rows, m)
         score = max(SCORE_COPIES * searched * self.rows * some, LEFT_OUT_COPIES * min(BYTES_AT_ONCE / 8.0, rows))
         more = (self.devices - 1) * (2.0 * batch + FACTORS * m**2)
         return 8.0 * (max(2.0 * batch, score) + rows + 12.0 * m**2 + vectors + more) + PROGRAM_BYTES, flops
