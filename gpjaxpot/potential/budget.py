@@ -12,12 +12,20 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.crew import ALONE, Crew
-from gpjaxpot.potential.held_out import BYTES_AT_ONCE, left_out_count, searched_size
+from gpjaxpot.potential.held_out import (
+    BYTES_AT_ONCE,
+    LEAST_INDUCING,
+    checked_size,
+    left_out_count,
+    padded_rows,
+    searched_size,
+)
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
 from gpjaxpot.potential.span import SPAN, check_spannable, span_size
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.pairs import find_pairs
+from gpjaxpot.structures.splits import spread_order
 
 # An exact model answers each question with all its data: above this many it predicts too slowly.
 MOST_EXACT = 3000
@@ -37,6 +45,8 @@ SCORE_COPIES = 11.0
 LEFT_OUT_COPIES = 4.0
 # Work of leaving structures out, over the rows of these times M²; it is counted products nearly alone (measured).
 LEFT_OUT_WORK = 2.0
+# Setting right the ratios of levels, over leaving the same structures out: some eight times, but whitened once.
+CHECKS = 2.5
 # What each further device has waiting to be folded, or folds, over M²: energies and forces.
 FACTORS = 8.0
 # Slots for neighbours and places for atoms in batches, over neighbours and atoms (measured).
@@ -279,9 +289,10 @@ class _Work:
     ):
         self.n, self.neighbours, self.devices = n, neighbours, devices
         self.atoms = sum(len(f.structure) for f in frames)
-        self.rows = n / self.atoms * max(len(f.structure) for f in frames)  # of the largest structure
         each = n / len(frames)
         self.held = min(len(frames), left_out_count(each, model.time))
+        sizes = np.array([len(frames[i].structure) for i in spread_order(len(frames))[: self.held]])
+        self.padded = padded_rows(np.ceil(n / self.atoms * sizes).astype(np.int64))
         self.held_rows = self.held * each
         self.spectrum = sum(t.descriptor.n_spectrum for t in kernel.terms)
         self.features = sum(t.descriptor.n_features for t in kernel.terms)
@@ -331,13 +342,16 @@ class _Work:
         features = self.features if features is None else features
         jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
         each = features * (self.alike * m + self.spectrum * (features < self.spectrum))
-        fold = (3.0 * self.n + LEFT_OUT_WORK * self.held_rows) * m**2
+        checked = float(np.sum(self.padded[: checked_size(self.padded, m)])) * (m > LEAST_INDUCING)
+        fold = (3.0 * self.n + LEFT_OUT_WORK * (float(np.sum(self.padded)) + CHECKS * checked)) * m**2
         flops = 2.0 * self.atoms * jacobian * each + fold + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)
         vectors = min(self.atoms, 20000) * features
         rows = self.held_rows * m  # covariances of what is left out
-        searched, some = searched_size(self.held, self.rows, m)
-        score = max(SCORE_COPIES * searched * self.rows * some, LEFT_OUT_COPIES * min(BYTES_AT_ONCE / 8.0, rows))
+        searched, some = searched_size(self.padded, m)
+        at_once = LEFT_OUT_COPIES * min(BYTES_AT_ONCE / 8.0, rows)
+        score = max(SCORE_COPIES * float(np.sum(self.padded[:searched])) * some, at_once)
+        rows += checked * m
         more = (self.devices - 1) * (2.0 * batch + FACTORS * m**2)
         return 8.0 * (max(2.0 * batch, score) + rows + 12.0 * m**2 + vectors + more) + PROGRAM_BYTES, flops
 

@@ -125,7 +125,19 @@ class ExactSystem:
         self, levels: dict[str, float], places: Sequence[int], values: np.ndarray, shape: tuple[int, ...]
     ) -> Float[np.ndarray, "structures rows"]:
         """Labels less predictions of the structures at `places`, which `values` were solved without."""
-        predicted = levels[VARIANCE] * self.covariance.product(values / self.sigma(levels))
+        return self._errors(levels[VARIANCE] * self.covariance.product(values / self.sigma(levels)), places, shape)
+
+    def sparse_errors(
+        self, levels: dict[str, float], places: Sequence[int], shape: tuple[int, ...]
+    ) -> Float[np.ndarray, "structures rows"]:
+        """The same of the sparse mean without all of these structures at once."""
+        nearby, sigma = self.preconditioner(levels, places), self.sigma(levels)
+        right = self._mask(places) * self.targets / sigma
+        return self._errors(sigma * (right - nearby.solve(right)), places, shape)
+
+    def _errors(
+        self, predicted: Float[np.ndarray, " data"], places: Sequence[int], shape: tuple[int, ...]
+    ) -> Float[np.ndarray, "structures rows"]:
         out = np.zeros(shape)
         for row, i in zip(out, places, strict=True):
             row[: len(self.assembled.data[i])] = (

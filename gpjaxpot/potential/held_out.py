@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,6 +33,11 @@ SECONDS_EACH = 3.5
 WORK_PER_SCORE = 6e9
 LEAST_INDUCING = 300
 LEAST_SEARCHED = 12
+# What was found so is set right by some of the structures and all inducing environments: at least `LEAST` structures,
+# and as many as take so many multiplications.
+WORK_PER_CHECK = 2.5e11
+# Rows that even the smallest structure is padded to.
+LEAST_ROWS = 8
 # Bytes of the whitened covariances of the structures that are left out at once.
 BYTES_AT_ONCE = 2e8
 
@@ -41,18 +47,36 @@ def left_out_count(rows: float, time: float) -> int:
     return int(np.clip(min(MOST_ROWS / max(rows, 1.0), time / SECONDS_EACH), LEAST, MOST))
 
 
-def searched_size(structures: int, rows: float, inducing: int) -> tuple[int, int]:
-    """How many structures, of at most so many rows each, and inducing environments a search of ratios takes."""
-    rows = max(rows, 1.0)
+def padded_rows(rows: Int[AnyArray, " structures"]) -> Int[np.ndarray, " structures"]:
+    """Rows that structures are padded to: those of the largest, half as many, a quarter, and so on."""
+    whole = np.asarray(rows, np.int64)
+    padded = np.full(whole.shape, max(LEAST_ROWS, int(np.max(whole, initial=0))))
+    while np.any(fits := (np.maximum(whole, LEAST_ROWS) <= (half := -(-padded // 2))) & (half < padded)):
+        padded = np.where(fits, half, padded)
+    return padded
+
+
+def searched_size(rows: Int[AnyArray, " structures"], inducing: int) -> tuple[int, int]:
+    """How many structures, the first of those that are padded to so many rows, and inducing environments a search of
+    ratios takes.
+    """  # fmt: skip
+    own = np.asarray(rows, float)
 
     def count(some: int) -> int:
         # Products with the factor of all data, those of a structure's rows with each other, and the factor of these.
-        return int(WORK_PER_SCORE / (rows * some**2 + rows**2 * some + rows**3))
+        work = np.cumsum(own * some**2 + own**2 * some + own**3)
+        return int(np.searchsorted(work, WORK_PER_SCORE, side="right"))
 
     some, least = inducing, min(inducing, LEAST_INDUCING)
-    while some > least and count(some) < structures:
+    while some > least and count(some) < len(own):
         some = max(least, int(0.9 * some))
-    return min(structures, max(LEAST_SEARCHED, count(some))), some
+    return min(len(own), max(LEAST_SEARCHED, count(some))), some
+
+
+def checked_size(rows: Int[AnyArray, " structures"], inducing: int) -> int:
+    """How many structures, the first of those that are padded to so many rows, set right what a search has found."""
+    work = np.cumsum(2.0 * np.asarray(rows, float) * inducing**2)
+    return min(len(work), max(LEAST, int(np.searchsorted(work, WORK_PER_CHECK, side="right"))))
 
 
 @dataclass(frozen=True)
@@ -104,20 +128,45 @@ class Kept:
         """The first `count` of them."""
         return Kept(self.data[:count], self.rows[:count], self.variances[:count])
 
+    @property
+    def padded(self) -> Int[np.ndarray, " structures"]:
+        """Rows that each structure is padded to."""
+        return padded_rows(np.array([len(o) for o in self.data], np.int64))
+
     def searched(self) -> tuple["Kept", Int[np.ndarray, " some"]]:
         """The first of them, and some of the inducing environments, with which a search can afford its scores."""
         inducing = self.rows[0].shape[1] if self.rows else 1
-        count, some = searched_size(len(self.data), float(self.most), inducing)
+        count, some = searched_size(self.padded, inducing)
         return self.some(count), np.arange(some) * inducing // some
 
-    def in_parts(self, rank: int) -> list["Kept"]:
-        """All of them, in parts of equal number but the last, whose rows with `rank` columns take little memory."""
-        if not self.data:
-            return [self]
-        size = max(1, int(BYTES_AT_ONCE / (8.0 * max(self.most, 1) * rank)))
-        size = -(-len(self.data) // -(-len(self.data) // size))
-        cuts = [slice(i, i + size) for i in range(0, len(self.data), size)]
-        return [Kept(self.data[c], self.rows[c], self.variances[c]) for c in cuts]
+    def checked(self) -> "Kept":
+        """The first of them, with which ratios are set right."""
+        return self.some(checked_size(self.padded, self.rows[0].shape[1] if self.rows else 1))
+
+    def in_parts(self, rank: int) -> list[tuple[Int[np.ndarray, "_"], "Kept", int]]:
+        """Places of some of them, these, and the rows they are padded to: all, those of about a size together.
+
+        Their rows with `rank` columns take little memory; parts of a size are equal in number but for the last.
+        """
+        padded, found = self.padded, []
+        for rows in np.unique(padded)[::-1]:
+            own = np.flatnonzero(padded == rows)
+            size = max(1, int(BYTES_AT_ONCE / (8.0 * rows * rank)))
+            size = -(-len(own) // -(-len(own) // size))
+            for first in range(0, len(own), size):
+                places = own[first : first + size]
+                lists = ([of[i] for i in places] for of in (self.data, self.rows, self.variances))
+                found.append((places, Kept(*lists), int(rows)))
+        return found
+
+    def join(self, parts: Sequence[tuple[Int[AnyArray, "_"], LeftOut]]) -> LeftOut:
+        """What was made of parts of them, by their places, as one."""
+        shape = len(self.data), max((part.kind.shape[1] for _, part in parts), default=0)
+        made = LeftOut(jnp.zeros(shape), jnp.zeros(shape), jnp.ones(shape), jnp.full(shape, PADDING, jnp.int32))
+        for places, part in parts:
+            own = (jnp.asarray(places), slice(0, part.kind.shape[1]))
+            made = jax.tree.map(lambda whole, some, own=own: whole.at[own].set(some), made, part)
+        return made
 
     def held(
         self,
@@ -127,7 +176,7 @@ class Kept:
     ) -> Held:
         """What a score needs, for all inducing environments or for `some` of them, which `whitening` whitens.
 
-        Each structure has `most` rows, padded; None for as many as any of them has.
+        Each structure is padded to `most` rows; None for as many as any of them has.
         """
         shape = len(self.data), self.most if most is None else most
         rows = np.zeros((*shape, whitening.shape[1]))

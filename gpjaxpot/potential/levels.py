@@ -23,6 +23,11 @@ STEPS = 40
 WARM_STEPS = 8
 EVIDENCE_GAIN = 0.05
 ACCURACY_GAIN = 1e-3
+# Ratios that were found with some of the inducing environments are then set right by the whole model: noises are halved
+# or doubled, together and each alone, so many times at the most, while the errors' logarithms fall by this much.
+STEP = 2.0
+MOST_STEPS = 4
+LEAST_FALL = 0.005
 # With fewer structures to leave out, the evidence decides, and energies follow forces.
 LEAST_STRUCTURES = 5
 BEST = "predicts structures left out best"
@@ -52,6 +57,7 @@ def learn(
     free: tuple[str, ...],
     callback: Callback,
     middles: dict[str, float] | None = None,
+    whole: Callable[[], Callable[[LogLevels], LeftOut]] | None = None,
 ) -> Levels:
     """Learn the levels in `free`, from where `start` has them.
 
@@ -69,6 +75,8 @@ def learn(
         free: which of them are learned.
         callback: progress.
         middles: of the priors, where `start` was learned before in a model much like this one; None otherwise.
+        whole: makes what leaves structures out of the whole model, where a search has but a part of it; None where it
+            has all.
     """
     if not free:
         return Levels(start, noise_of(start), "given")
@@ -105,6 +113,9 @@ def learn(
         found = base | _search(
             lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report, middles
         )
+        if whole is not None:
+            left_of_whole = whole()
+            found = _set_right(found, ratios, lambda x: float(accuracy(left_of_whole(logs(x)), kinds)))
     if not everything:
         return Levels(found, noise_of(found), BEST, middles=middles or {})
     left = leave_out(True)(logs(found))
@@ -137,6 +148,28 @@ def noise_of(levels: dict[str, float]) -> dict[str, float]:
 def logs(levels: dict[str, float]) -> LogLevels:
     """Logarithms of levels, as the objectives take them."""
     return {n: jnp.log(jnp.asarray(v, float)) for n, v in levels.items()}
+
+
+def _set_right(
+    levels: dict[str, float], names: tuple[str, ...], score: Callable[[dict[str, float]], float]
+) -> dict[str, float]:
+    """Levels in `names` times powers of `STEP`, noises together and then each, by which `score` is larger."""
+    noises = tuple(n for n in names if n != VARIANCE)
+    # Forces follow from all together and the others.
+    groups = [noises, *((n,) for n in names if n != "forces")]
+    best = score(levels)
+    for group in dict.fromkeys(g for g in groups if g):
+        for factor in (1.0 / STEP, STEP):
+            steps = 0
+            while steps < MOST_STEPS:
+                tried = levels | {n: levels[n] * factor for n in group}
+                value = score(tried)
+                if not value > best + LEAST_FALL:
+                    break
+                levels, best, steps = tried, value, steps + 1
+            if steps:
+                break
+    return levels
 
 
 def _search(

@@ -200,7 +200,7 @@ def _compressed(
     choices = [Choice("model.features", made.kept, why)]
     if wanted == "auto" and bound == "auto":
         # Found again by a slower machine, it would be another.
-        what = "the exact posterior" if settings.model.selection == SPAN else "to solve for the exact mean"
+        what = "the exact posterior" if settings.model.selection == SPAN else "solving for the exact mean"
         why = "no bound" if most == whole else f"of more there would be too little time or memory for {what}"
         choices.append(Choice("model.most_features", most, why))
     return made.kernel, choices

@@ -6,7 +6,6 @@ from functools import cache, partial
 from pathlib import Path
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
@@ -19,7 +18,7 @@ from gpjaxpot.gp.levels import Weighted, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.linalg.streamed_qr import StreamedQR
-from gpjaxpot.potential.held_out import Before, Judged, Kept
+from gpjaxpot.potential.held_out import LEAST_INDUCING, Before, Judged, Kept
 from gpjaxpot.potential.levels import VARIANCE, Levels, LogLevels, learn, logs
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.span import SPAN, span
@@ -141,11 +140,16 @@ class Assembled:
                 return lambda x: _left_out(x, self.parts, kept(), self.whitening)
             chosen, some = kept().searched()
             whitening, parts = self._fewer(some)
-            held = chosen.held(whitening, some)
-            return lambda x: sparse_left_out(x, parts, held, OBSERVABLES)
+            return _leaves_out(parts, chosen, whitening, some)
+
+        def whole():
+            return _leaves_out(self.parts, kept().checked(), self.whitening)
 
         evidence = partial(sparse_evidence, parts=self.parts)
-        return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, middles)
+        in_part = len(self.inducing) > LEAST_INDUCING
+        return learn(
+            objective, evidence, leave_out, list(self.kept), start, free, callback, middles, whole if in_part else None
+        )
 
     def left_out(self, levels: dict[str, float], kept: Kept) -> LeftOut:
         """What is made of all structures in `kept`, at these levels."""
@@ -242,11 +246,20 @@ def _left_out(
     some: Int[AnyArray, " some"] | None = None,
 ) -> LeftOut:
     """All structures in `kept`, left out in turn; some at a time, so that memory stays small."""
-    made = [
-        sparse_left_out(log_levels, parts, part.held(whitening, some, kept.most), OBSERVABLES)
-        for part in kept.in_parts(whitening.shape[1])
-    ]
-    return jax.tree.map(lambda *of: jnp.concatenate(of), *made)
+    return kept.join(
+        [
+            (places, sparse_left_out(log_levels, parts, part.held(whitening, some, most), OBSERVABLES))
+            for places, part, most in kept.in_parts(whitening.shape[1])
+        ]
+    )
+
+
+def _leaves_out(
+    parts: dict[str, Weighted], kept: Kept, whitening: np.ndarray, some: Int[AnyArray, " some"] | None = None
+) -> Callable[[LogLevels], LeftOut]:
+    """The same for any levels, with all that it needs made once."""
+    held = [(places, part.held(whitening, some, most)) for places, part, most in kept.in_parts(whitening.shape[1])]
+    return lambda x: kept.join([(places, sparse_left_out(x, parts, own, OBSERVABLES)) for places, own in held])
 
 
 def _counts(data: Sequence[Observations], name: str) -> tuple[int, float]:

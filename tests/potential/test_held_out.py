@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 
 import gpjaxpot as gp
+from gpjaxpot.gp.left_out import accuracy
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.potential import held_out
-from gpjaxpot.potential.held_out import Kept, choose, left_out_count, priors, searched_size
-from gpjaxpot.potential.levels import logs
+from gpjaxpot.potential.held_out import (
+    Kept,
+    checked_size,
+    choose,
+    left_out_count,
+    padded_rows,
+    priors,
+    searched_size,
+)
+from gpjaxpot.potential.levels import LEAST_FALL, logs
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing, sparse_left_out
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -23,7 +32,7 @@ INDUCING = 12
 @pytest.fixture(scope="module")
 def assembled():
     """A sparse model of structures of several sizes, and those that may be left out."""
-    frames = [*labelled(4), *labelled(3, n=3, seed=1), *labelled(2, n=2, seed=2)]
+    frames = [*labelled(4), *labelled(3, n=3, seed=1), *labelled(2, n=2, seed=2), *labelled(2, n=1, seed=3)]
     kernel = gp.EnergyKernel((gp.Term(soap().with_species((14,)), gp.DotPower(2)),))
     data = [_observed(f) for f in frames]
     found = [neighbourhood(f.structure, kernel.species, kernel.reach) for f in frames]
@@ -53,28 +62,48 @@ def test_more_are_left_out_where_they_are_small_and_there_is_time():
     assert left_out_count(60.0, 300.0) < held_out.MOST
 
 
-def test_nothing_to_leave_out_is_one_empty_part():
+def test_nothing_to_leave_out_is_no_part():
     nothing = Kept([], [], [])
-    assert [len(p.data) for p in nothing.in_parts(5)] == [0]
+    assert nothing.in_parts(5) == []
+    assert nothing.join([]).kind.shape == (0, 0)
     assert nothing.held(np.eye(5)).rows.shape == (0, 0, 5)
 
 
 def test_a_search_gives_up_inducing_environments_before_structures():
     """Of large ones there are fewer, but never too few."""
-    assert searched_size(64, 60.0, 500) == (64, 500)
-    assert searched_size(160, 60.0, 4000)[0] == 160
-    silicon, some = searched_size(214, 199.0, 4000)
+    assert searched_size(np.full(64, 60), 500) == (64, 500)
+    assert searched_size(np.full(160, 60), 4000)[0] == 160
+    silicon, some = searched_size(np.full(214, 199), 4000)
     assert some == held_out.LEAST_INDUCING
     assert 100 < silicon < 214
-    large, some = searched_size(64, 800.0, 4000)
+    large, some = searched_size(np.full(64, 800), 4000)
     assert (large, some) == (held_out.LEAST_SEARCHED, held_out.LEAST_INDUCING)
+    # Few large ones among many small ones cost no more than they are.
+    mixed = np.array([13] * 250)
+    mixed[::50] = 385
+    assert searched_size(mixed, 1000)[0] == 250
+
+
+def test_rows_are_padded_to_the_largest_and_halves_of_it():
+    np.testing.assert_array_equal(padded_rows(np.array([385, 193, 192, 97, 13, 7, 1])), [385, 193, 193, 97, 13, 13, 13])
+    np.testing.assert_array_equal(padded_rows(np.array([5, 2])), [8, 8])
+    assert len(padded_rows(np.array([], int))) == 0
+
+
+def test_ratios_are_set_right_by_as_many_as_there_is_work_for():
+    rows = np.full(214, 199)
+    assert checked_size(rows, 500) == 214
+    assert checked_size(rows, 4000) == held_out.LEAST
+    assert held_out.LEAST < checked_size(rows, 2000) < 214
 
 
 def test_leaving_out_some_at_a_time_is_leaving_out_all(assembled, monkeypatch):
     made, kept = assembled
     whole = sparse_left_out(logs(LEVELS), made.parts, kept.held(made.whitening), OBSERVABLES)
     monkeypatch.setattr(held_out, "BYTES_AT_ONCE", 8.0 * 2 * kept.most * made.whitening.shape[1])
-    assert [len(p.data) for p in kept.in_parts(made.whitening.shape[1])] == [2, 2, 2, 2, 1]
+    parts = kept.in_parts(made.whitening.shape[1])
+    assert sorted(i for places, *_ in parts for i in places) == list(range(11))
+    assert [(len(p.data), rows) for _, p, rows in parts] == [(2, 19)] * 4 + [(1, 19), (2, 10)]
     parts = made.left_out(LEVELS, kept)
     for name in ("error", "epistemic", "unit", "kind"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
@@ -84,8 +113,8 @@ def test_a_search_leaves_all_out_of_a_model_with_some_inducing_environments(asse
     """It is the model that these environments alone would make."""
     made, kept = assembled
     monkeypatch.setattr(held_out, "LEAST_INDUCING", 4)
-    rows = float(kept.most)
-    monkeypatch.setattr(held_out, "WORK_PER_SCORE", 1.01 * len(kept.data) * (rows * 4.0**2 + rows**2 * 4.0 + rows**3))
+    rows = kept.padded.astype(float)
+    monkeypatch.setattr(held_out, "WORK_PER_SCORE", 1.01 * np.sum(rows * 4.0**2 + rows**2 * 4.0 + rows**3))
     chosen, some = kept.searched()
     assert len(chosen.data) == len(kept.data)
     assert len(some) == 4
@@ -94,7 +123,7 @@ def test_a_search_leaves_all_out_of_a_model_with_some_inducing_environments(asse
     expected = alone.left_out(LEVELS, Kept(kept.data, list(alone.kept.values()), kept.variances))
     whitening, parts = made._fewer(some)
     found = sparse_left_out(logs(LEVELS), parts, chosen.held(whitening, some), OBSERVABLES)
-    np.testing.assert_allclose(found.error, expected.error, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.error, expected.error, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(found.epistemic, expected.epistemic, rtol=1e-6, atol=1e-9)
 
 
@@ -107,3 +136,24 @@ def test_levels_come_with_what_was_made_of_the_structures_left_out(assembled):
     gain, spread = made.gain(levels, kept)
     assert np.isfinite(gain)
     assert spread > 0
+
+
+def test_ratios_found_by_a_part_are_set_right_by_the_whole(assembled, monkeypatch):
+    """Of levels that a search has left far off, those are found that powers of two lead to."""
+    made, kept = assembled
+    monkeypatch.setattr("gpjaxpot.potential.sparse_fit.LEAST_INDUCING", 1)
+    monkeypatch.setattr("gpjaxpot.potential.levels._search", lambda objective, levels, free, *rest: {})
+    start = {"variance": 1.0, "energy": 0.08, "forces": 1.6, "stress": 0.4}
+
+    def accuracy_at(levels):
+        return float(accuracy(made.left_out(levels, kept), len(OBSERVABLES)))
+
+    levels = made.learn("left_out", start, tuple(start), cache(lambda: kept), _quiet, dict(start))
+    noise = {n: v / np.sqrt(levels.values["variance"]) for n, v in levels.values.items() if n != "variance"}
+    found = {"variance": 1.0} | noise
+    assert accuracy_at(found) > accuracy_at(start) + LEAST_FALL
+    for name, value in noise.items():
+        assert np.log2(value / start[name]) == pytest.approx(round(np.log2(value / start[name])))
+        if name != "forces":
+            for factor in (0.5, 2.0):
+                assert accuracy_at(found | {name: factor * value}) < accuracy_at(found) + 3 * LEAST_FALL

@@ -105,8 +105,10 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkey
     def judge(system, assembled, start, places, *rest):
         solution = system.solve(start, places, None, 1e-7, 200, lambda *a: None)
         most = max(len(o) for o in assembled.data)
-        errors = system.errors(start, places, solution.values, (len(places), most))
-        seen.update(places=places, errors=errors, start=start)
+        shape = len(places), most
+        errors = system.errors(start, places, solution.values, shape)
+        seen.update(places=places, errors=errors, start=start, sparse=system.sparse_errors(start, places, shape))
+        seen.update(whitened=system.rows, sigma=system.sigma(start), targets=system.targets, edges=system.edges)
         return plain(system, assembled, start, places, *rest)
 
     monkeypatch.setattr(refinement, "_judge", judge)
@@ -125,6 +127,14 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkey
             [[labels.energy - p.energy], (labels.forces - p.forces).ravel(), labels.stress - p.stress]
         )
         np.testing.assert_allclose(errors[: len(expected)], expected, atol=2e-6)
+    # The sparse mean without them, by the textbook formula in the weights of whitened inducing variables.
+    own = [np.arange(*seen["edges"][i : i + 2]) for i in seen["places"]]
+    rest = np.setdiff1d(np.arange(len(seen["targets"])), np.concatenate(own))
+    phi = seen["whitened"] * np.sqrt(seen["start"]["variance"])
+    scaled, y = phi[rest] / seen["sigma"][rest, None], seen["targets"][rest] / seen["sigma"][rest]
+    weights = np.linalg.solve(np.eye(phi.shape[1]) + scaled.T @ scaled, scaled.T @ y)
+    for errors, places in zip(seen["sparse"], own, strict=True):
+        np.testing.assert_allclose(errors[: len(places)], seen["targets"][places] - phi[places] @ weights, atol=1e-8)
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +207,9 @@ def noises_tried(many, monkeypatch, products, solution_of):
 
         def errors(self, levels, places, values, shape):
             return np.full(shape, levels["forces"])
+
+        def sparse_errors(self, levels, places, shape):
+            return np.full(shape, 2.0 * levels["forces"])
 
     plain = refinement._judge
 
