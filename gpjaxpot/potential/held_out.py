@@ -28,8 +28,8 @@ LEAST, MOST = 64, 256
 MOST_ROWS = 30000
 SECONDS_EACH = 3.5
 # A score takes so many multiplications while ratios of levels are searched, with some of the inducing environments:
-# the ratios hardly change with their number, and much with the structures (measured: benchmarks/README.md).  Of those
-# there are fewer only where inducing environments would be fewer than so many; and at least so many.
+# silicon's ratios hardly change with their number, and much with the structures (measured: benchmarks/README.md).  Of
+# those there are fewer only where inducing environments would be fewer than so many; and at least so many.
 WORK_PER_SCORE = 6e9
 LEAST_INDUCING = 300
 LEAST_SEARCHED = 12
@@ -50,9 +50,10 @@ def left_out_count(rows: float, time: float) -> int:
 def padded_rows(rows: Int[AnyArray, " structures"]) -> Int[np.ndarray, " structures"]:
     """Rows that structures are padded to: those of the largest, half as many, a quarter, and so on."""
     whole = np.asarray(rows, np.int64)
-    padded = np.full(whole.shape, max(LEAST_ROWS, int(np.max(whole, initial=0))))
-    while np.any(fits := (np.maximum(whole, LEAST_ROWS) <= (half := -(-padded // 2))) & (half < padded)):
-        padded = np.where(fits, half, padded)
+    size = max(LEAST_ROWS, int(np.max(whole, initial=0)))
+    padded = np.full(whole.shape, size)
+    while (size := -(-size // 2)) >= LEAST_ROWS:
+        padded[whole <= size] = size
     return padded
 
 
@@ -124,6 +125,11 @@ class Kept:
         """Rows of the structure that has most."""
         return max((len(o) for o in self.data), default=0)
 
+    @property
+    def inducing(self) -> int:
+        """Number of inducing environments."""
+        return self.rows[0].shape[1] if self.rows else 1
+
     def some(self, count: int) -> "Kept":
         """The first `count` of them."""
         return Kept(self.data[:count], self.rows[:count], self.variances[:count])
@@ -135,13 +141,12 @@ class Kept:
 
     def searched(self) -> tuple["Kept", Int[np.ndarray, " some"]]:
         """The first of them, and some of the inducing environments, with which a search can afford its scores."""
-        inducing = self.rows[0].shape[1] if self.rows else 1
-        count, some = searched_size(self.padded, inducing)
-        return self.some(count), np.arange(some) * inducing // some
+        count, some = searched_size(self.padded, self.inducing)
+        return self.some(count), np.arange(some) * self.inducing // some
 
     def checked(self) -> "Kept":
         """The first of them, with which ratios are set right."""
-        return self.some(checked_size(self.padded, self.rows[0].shape[1] if self.rows else 1))
+        return self.some(checked_size(self.padded, self.inducing))
 
     def in_parts(self, rank: int) -> list[tuple[Int[np.ndarray, "_"], "Kept", int]]:
         """Places of some of them, these, and the rows they are padded to: all, those of about a size together.

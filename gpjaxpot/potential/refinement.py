@@ -6,7 +6,7 @@ structures left out tell of the refined mean.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -165,10 +165,8 @@ def _judge(
     kinds, total = len(OBSERVABLES), sum(WEIGHTS)
     held = kept.some(len(places)).held(assembled.whitening)
     # Without all of them at once, as the refined mean is: each left out alone, the sparse one would be favoured.
-    sparse = replace(
-        sparse_left_out(logs(start), assembled.parts, held, OBSERVABLES),
-        error=jnp.asarray(system.sparse_errors(start, places, held.kind.shape)),
-    )
+    alone = jnp.asarray(system.sparse_errors(start, places, held.kind.shape))
+    sparse = LeftOut(alone, jnp.zeros_like(alone), jnp.exp(held.log_sigma), held.kind)  # no score asks for variances
     products, spent = max(products, PRODUCTS), 0
     best, before, guess, halvings = None, float(accuracy(sparse, kinds)), None, 0
     while True:

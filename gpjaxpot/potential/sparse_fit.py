@@ -1,6 +1,6 @@
 """Fitting a sparse posterior: what levels are learned from, and conditioning uses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from jaxtyping import Int
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import Environments, environments
 from gpjaxpot.gp.inducing import select
-from gpjaxpot.gp.left_out import LeftOut, error_fall, error_fall_spread, sparse_left_out
+from gpjaxpot.gp.left_out import Held, LeftOut, error_fall, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.levels import Weighted, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
@@ -137,13 +137,16 @@ class Assembled:
 
         def leave_out(all_of_them: bool):
             if all_of_them:
-                return lambda x: _left_out(x, self.parts, kept(), self.whitening)
+                return lambda x: _left_out(x, self.parts, kept(), _held(kept(), self.whitening))
             chosen, some = kept().searched()
             whitening, parts = self._fewer(some)
-            return _leaves_out(parts, chosen, whitening, some)
+            held = list(_held(chosen, whitening, some))
+            return lambda x: _left_out(x, parts, chosen, held)
 
         def whole():
-            return _leaves_out(self.parts, kept().checked(), self.whitening)
+            chosen = kept().checked()
+            held = list(_held(chosen, self.whitening))
+            return lambda x: _left_out(x, self.parts, chosen, held)
 
         evidence = partial(sparse_evidence, parts=self.parts)
         in_part = len(self.inducing) > LEAST_INDUCING
@@ -153,7 +156,7 @@ class Assembled:
 
     def left_out(self, levels: dict[str, float], kept: Kept) -> LeftOut:
         """What is made of all structures in `kept`, at these levels."""
-        return _left_out(logs(levels), self.parts, kept, self.whitening)
+        return _left_out(logs(levels), self.parts, kept, _held(kept, self.whitening))
 
     def gain(self, levels: Levels, kept: Kept) -> tuple[float, float]:
         """By what share structures left out have smaller errors than with every other inducing environment alone.
@@ -162,7 +165,7 @@ class Assembled:
         """
         half = np.arange(0, len(self.inducing), 2)
         whitening, parts = self._fewer(half)
-        old = _left_out(logs(levels.values), parts, kept, whitening, half)
+        old = _left_out(logs(levels.values), parts, kept, _held(kept, whitening, half))
         new = self.left_out(levels.values, kept) if levels.left is None else levels.left
         kinds = len(OBSERVABLES)
         return error_fall(new, old, kinds), error_fall_spread(new, old, kinds)
@@ -238,28 +241,22 @@ def judge_sparse(
     return Judged(left, list(assembled.kept), levels.values, levels.middles)
 
 
+def _held(
+    kept: Kept, whitening: np.ndarray, some: Int[AnyArray, " some"] | None = None
+) -> Iterator[tuple[Int[AnyArray, "_"], Held]]:
+    """What leaving out takes, for a part of the structures after the other: not all need be there at once."""
+    for places, part, most in kept.in_parts(whitening.shape[1]):
+        yield places, part.held(whitening, some, most)
+
+
 def _left_out(
     log_levels: LogLevels,
     parts: dict[str, Weighted],
     kept: Kept,
-    whitening: np.ndarray,
-    some: Int[AnyArray, " some"] | None = None,
+    held: Iterable[tuple[Int[AnyArray, "_"], Held]],
 ) -> LeftOut:
-    """All structures in `kept`, left out in turn; some at a time, so that memory stays small."""
-    return kept.join(
-        [
-            (places, sparse_left_out(log_levels, parts, part.held(whitening, some, most), OBSERVABLES))
-            for places, part, most in kept.in_parts(whitening.shape[1])
-        ]
-    )
-
-
-def _leaves_out(
-    parts: dict[str, Weighted], kept: Kept, whitening: np.ndarray, some: Int[AnyArray, " some"] | None = None
-) -> Callable[[LogLevels], LeftOut]:
-    """The same for any levels, with all that it needs made once."""
-    held = [(places, part.held(whitening, some, most)) for places, part, most in kept.in_parts(whitening.shape[1])]
-    return lambda x: kept.join([(places, sparse_left_out(x, parts, own, OBSERVABLES)) for places, own in held])
+    """All structures in `kept`, of which `held` is made, left out in turn."""
+    return kept.join([(places, sparse_left_out(log_levels, parts, own, OBSERVABLES)) for places, own in held])
 
 
 def _counts(data: Sequence[Observations], name: str) -> tuple[int, float]:
