@@ -12,14 +12,7 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.crew import ALONE, Crew
-from gpjaxpot.potential.held_out import (
-    BYTES_AT_ONCE,
-    LEAST_INDUCING,
-    checked_size,
-    left_out_count,
-    padded_rows,
-    searched_size,
-)
+from gpjaxpot.potential.held_out import BYTES_AT_ONCE, checked_size, left_out_count, padded_rows, searched_size
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
 from gpjaxpot.potential.span import SPAN, check_spannable, span_size
@@ -342,7 +335,7 @@ class _Work:
         features = self.features if features is None else features
         jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
         each = features * (self.alike * m + self.spectrum * (features < self.spectrum))
-        checked = float(np.sum(self.padded[: checked_size(self.padded, m)])) * (m > LEAST_INDUCING)
+        checked = float(np.sum(self.padded[: checked_size(self.padded, m)]))
         fold = (3.0 * self.n + LEFT_OUT_WORK * (float(np.sum(self.padded)) + CHECKS * checked)) * m**2
         flops = 2.0 * self.atoms * jacobian * each + fold + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)

@@ -13,7 +13,7 @@ from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.exact_model import ExactModel, block, linear, one_by_one, padded_places
 from gpjaxpot.potential.held_out import Judged
-from gpjaxpot.potential.levels import VARIANCE, Levels, learn, logs
+from gpjaxpot.potential.levels import VARIANCE, Levels, LogLevels, learn, logs
 from gpjaxpot.potential.training import Observations, learnable
 from gpjaxpot.structures.structure import Structure
 
@@ -95,15 +95,20 @@ def learn_levels(
     free = tuple(name for name in free if name in start)
     used = _some(data)
     (matrix, sigma, kinds, targets), places = _arguments_of(covariance, data, used)
+
+    def left_out(log_levels: LogLevels):
+        return exact_left_out(log_levels, matrix, sigma, kinds, targets, places, OBSERVABLES)
+
     return learn(
         objective,
         lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
-        lambda _: lambda x: exact_left_out(x, matrix, sigma, kinds, targets, places, OBSERVABLES),
+        lambda _: left_out,
         used,
         start,
         free,
         callback,
         middles,
+        lambda: left_out,
     )
 
 

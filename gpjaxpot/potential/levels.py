@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from gpjaxpot.gp.left_out import LeftOut, accuracy, calibrate, misfits
+from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, calibrate, misfits, predicted_variance
 from gpjaxpot.gp.maximise import Range, maximise
 from gpjaxpot.gp.noise import OBSERVABLES
+from gpjaxpot.uncertainty.scores import crps
 
 Callback = Callable[[str, int, int], None]
 LogLevels = dict[str, Float[Array, ""]]
@@ -23,10 +25,11 @@ STEPS = 40
 WARM_STEPS = 8
 EVIDENCE_GAIN = 0.05
 ACCURACY_GAIN = 1e-3
-# Ratios that were found with some of the inducing environments are then set right by the whole model: noises are halved
-# or doubled, together and each alone, so many times at the most, while the errors' logarithms fall by this much.
+# Ratios that were found by errors alone, and often with some of the inducing environments, are then set right by the
+# whole model: noises are halved or doubled, together and each alone, so many times at the most, while the logarithms of
+# the errors and their spreads (CRPS) fall by this much.
 STEP = 2.0
-MOST_STEPS = 4
+MOST_STEPS = 6
 LEAST_FALL = 0.005
 # With fewer structures to leave out, the evidence decides, and energies follow forces.
 LEAST_STRUCTURES = 5
@@ -62,8 +65,9 @@ def learn(
     """Learn the levels in `free`, from where `start` has them.
 
     By "evidence": those of its maximum.  By "left_out": first the ratios of the levels by which structures are
-    predicted best that are left out in turn; then, where all are free, one scale for them all, which moves no
-    prediction, and the noise that predictions report, by the density of the labels left out.
+    predicted best that are left out in turn, then set right so that spreads are good, too (`sharpness`); then, where
+    all are free, one scale for them all, which moves no prediction, and the noise that predictions report, by the
+    density of the labels left out.
 
     Args:
         objective: "evidence" or "left_out".
@@ -75,8 +79,8 @@ def learn(
         free: which of them are learned.
         callback: progress.
         middles: of the priors, where `start` was learned before in a model much like this one; None otherwise.
-        whole: makes what leaves structures out of the whole model, where a search has but a part of it; None where it
-            has all.
+        whole: makes what leaves structures out of the whole model, where a search may have but a part of it; None to
+            leave ratios as they were found.
     """
     if not free:
         return Levels(start, noise_of(start), "given")
@@ -115,7 +119,7 @@ def learn(
         )
         if whole is not None:
             left_of_whole = whole()
-            found = _set_right(found, ratios, lambda x: float(accuracy(left_of_whole(logs(x)), kinds)))
+            found = _set_right(found, ratios, lambda x: sharpness(left_of_whole(logs(x))))
     if not everything:
         return Levels(found, noise_of(found), BEST, middles=middles or {})
     left = leave_out(True)(logs(found))
@@ -132,6 +136,24 @@ def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -
     noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
     far = misfits(left, scale, reported)
     return Levels(scaled, noise, BEST, {int(i): float(z) for i, z in zip(places, far, strict=True)})
+
+
+def sharpness(left: LeftOut) -> float:
+    """Minus the logarithms of the mean CRPS of the kinds of labels, weighted as their errors are in `accuracy`.
+
+    Spreads are those that `calibrate` makes.  Where they fit it follows the errors; levels at which errors are small
+    but spreads of one kind far from them, such as an energy noise so large that energies say nothing, lose by it.
+    """
+    kind, unit, error = (np.asarray(x) for x in (left.kind, left.unit, left.error))
+    if not (np.all(np.isfinite(error)) and np.all(np.isfinite(left.epistemic))):
+        return -np.inf  # noise too small for the equations to be solved
+    scale, reported = calibrate(left, len(OBSERVABLES))
+    std, total = np.sqrt(predicted_variance(left, scale, reported)), 0.0
+    for k in reported:
+        own = kind == k
+        size = crps(error[own] / unit[own], std[own] / unit[own], np.zeros(np.sum(own)))
+        total -= WEIGHTS[k] * np.log(max(size, 1e-30))
+    return total
 
 
 def _on_scale(middles: dict[str, float], levels: dict[str, float]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from gpjaxpot.gp.levels import Weighted, sparse_evidence
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.linalg.streamed_qr import StreamedQR
-from gpjaxpot.potential.held_out import LEAST_INDUCING, Before, Judged, Kept
+from gpjaxpot.potential.held_out import Before, Judged, Kept
 from gpjaxpot.potential.levels import VARIANCE, Levels, LogLevels, learn, logs
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.span import SPAN, span
@@ -149,10 +149,7 @@ class Assembled:
             return lambda x: _left_out(x, self.parts, chosen, held)
 
         evidence = partial(sparse_evidence, parts=self.parts)
-        in_part = len(self.inducing) > LEAST_INDUCING
-        return learn(
-            objective, evidence, leave_out, list(self.kept), start, free, callback, middles, whole if in_part else None
-        )
+        return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, middles, whole)
 
     def left_out(self, levels: dict[str, float], kept: Kept) -> LeftOut:
         """What is made of all structures in `kept`, at these levels."""

@@ -1,12 +1,13 @@
 """Which structures are left out, how many, and that leaving out some at a time is leaving out all."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
 import gpjaxpot as gp
-from gpjaxpot.gp.left_out import accuracy
+from gpjaxpot.gp.left_out import LeftOut, accuracy
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.potential import held_out
 from gpjaxpot.potential.held_out import (
@@ -18,7 +19,7 @@ from gpjaxpot.potential.held_out import (
     priors,
     searched_size,
 )
-from gpjaxpot.potential.levels import LEAST_FALL, logs
+from gpjaxpot.potential.levels import LEAST_FALL, logs, sharpness
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing, sparse_left_out
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -138,22 +139,34 @@ def test_levels_come_with_what_was_made_of_the_structures_left_out(assembled):
     assert spread > 0
 
 
+def test_sharpness_follows_errors_where_spreads_fit_and_falls_where_they_do_not():
+    """Normal errors of the predicted σ have a mean CRPS of σ/√π, 1/√2 of their mean size; too wide ones have more."""
+    rng = np.random.default_rng(0)
+    kind = np.tile(np.repeat([0, 1], [50, 150]), (200, 1))
+    std = np.exp(rng.normal(size=kind.shape)) * np.where(kind == 0, 0.1, 1.0)
+    error, unit = std * rng.normal(size=kind.shape), np.ones(kind.shape)
+    fitting = LeftOut(error, std**2, unit, kind)
+    assert sharpness(fitting) == pytest.approx(float(accuracy(fitting, len(OBSERVABLES))) + np.log(2.0), abs=0.02)
+    wide = LeftOut(error, np.where(kind == 0, 30.0, 1.0) ** 2 * std**2, unit, kind)
+    assert sharpness(wide) < sharpness(fitting) - 1.0
+    assert sharpness(replace(fitting, error=np.full(kind.shape, np.nan))) == -np.inf
+
+
 def test_ratios_found_by_a_part_are_set_right_by_the_whole(assembled, monkeypatch):
     """Of levels that a search has left far off, those are found that powers of two lead to."""
     made, kept = assembled
-    monkeypatch.setattr("gpjaxpot.potential.sparse_fit.LEAST_INDUCING", 1)
     monkeypatch.setattr("gpjaxpot.potential.levels._search", lambda objective, levels, free, *rest: {})
     start = {"variance": 1.0, "energy": 0.08, "forces": 1.6, "stress": 0.4}
 
-    def accuracy_at(levels):
-        return float(accuracy(made.left_out(levels, kept), len(OBSERVABLES)))
+    def sharpness_at(levels):
+        return sharpness(made.left_out(levels, kept))
 
     levels = made.learn("left_out", start, tuple(start), cache(lambda: kept), _quiet, dict(start))
     noise = {n: v / np.sqrt(levels.values["variance"]) for n, v in levels.values.items() if n != "variance"}
     found = {"variance": 1.0} | noise
-    assert accuracy_at(found) > accuracy_at(start) + LEAST_FALL
+    assert sharpness_at(found) > sharpness_at(start) + LEAST_FALL
     for name, value in noise.items():
         assert np.log2(value / start[name]) == pytest.approx(round(np.log2(value / start[name])))
         if name != "forces":
             for factor in (0.5, 2.0):
-                assert accuracy_at(found | {name: factor * value}) < accuracy_at(found) + 3 * LEAST_FALL
+                assert sharpness_at(found | {name: factor * value}) < sharpness_at(found) + 3 * LEAST_FALL
