@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
+from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.descriptors.staged import Expansion, expand, project_jacobian, spectrum_jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.linalg.products import on_host
@@ -46,6 +47,41 @@ def environments(kernel: EnergyKernel, batch: Batch) -> Environments:
     return Environments(features, batch.species)
 
 
+def made_environments(kernel: EnergyKernel, batch: Batch) -> Environments:
+    """`environments` by a compiled program, on the host: kernels that differ in their projections share it."""
+    made, kinds = _whole_environments(_unprojected(kernel), batch), np.asarray(batch.species)
+    features = tuple(
+        _projected(t.descriptor, np.asarray(f), kinds) for t, f in zip(kernel.terms, made.features, strict=True)
+    )
+    return Environments(features, batch.species)
+
+
+_whole_environments = eqx.filter_jit(environments)
+
+
+def _unprojected(kernel: EnergyKernel) -> EnergyKernel:
+    """The kernel on whole vectors: a projection is no reason to compile what does not depend on it."""
+
+    def projections(k: EnergyKernel) -> list:
+        return [t.descriptor.projection for t in k.terms]
+
+    nothing = [None for _ in kernel.terms]
+    return eqx.tree_at(projections, kernel, nothing, is_leaf=lambda x: x is None)
+
+
+def _projected(
+    soap: SOAP, vectors: Float[np.ndarray, "spectrum atoms"], kinds: Int[np.ndarray, " atoms"]
+) -> Float[np.ndarray, "features atoms"]:
+    """`SOAP.project`, on the host."""
+    if soap.projection is None:
+        return vectors
+    features = np.zeros((soap.n_features, vectors.shape[1]))
+    for s in np.unique(kinds):
+        own = kinds == s
+        features[:, own] = np.asarray(soap.projection)[s].T @ vectors[:, own]
+    return features
+
+
 def vector_rows(features: tuple[Float[AnyArray, "_ atoms"], ...], n: int) -> Float[np.ndarray, "n size"]:
     """Vectors of the first `n` environments, of all terms one after the other, one environment a row."""
     return np.concatenate([np.asarray(f)[:, :n].T for f in features], axis=1)
@@ -63,13 +99,14 @@ def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
     """Compute features and their derivatives at all places of `batch`; what padding slots hold is not used."""
     if on_host(batch.mask, batch.positions):
         return _stage_on_host(kernel, batch)
-    made = _some(kernel, batch.slots, displacements(batch), batch.mask, batch.species)
-    moves = []
-    for term, (_, full) in zip(kernel.terms, made, strict=True):
+    made = _some(_unprojected(kernel), batch.slots, displacements(batch), batch.mask, batch.species)
+    features, moves = [], []
+    for term, (spectrum, full) in zip(kernel.terms, made, strict=True):
         soap = term.descriptor
         whole = full if soap.projection is None else project_jacobian(soap, full, batch.species)
+        features.append(soap.project(spectrum, batch.species))
         moves.append(jnp.moveaxis(whole, 0, -1))
-    return Stage(tuple(vectors for vectors, _ in made), tuple(moves))
+    return Stage(tuple(features), tuple(moves))
 
 
 def _stage_on_host(kernel: EnergyKernel, batch: Batch) -> Stage:
@@ -78,21 +115,20 @@ def _stage_on_host(kernel: EnergyKernel, batch: Batch) -> Stage:
     r, mask, species, real = (np.asarray(a) for a in arrays)
     n = batch.n_atoms
     width = CHUNK if n % CHUNK == 0 else n
-    soaps = [term.descriptor for term in kernel.terms]
+    soaps, unprojected = [term.descriptor for term in kernel.terms], _unprojected(kernel)
     features = [np.zeros((soap.n_features, n)) for soap in soaps]
     moves = [np.zeros((*r.shape, soap.n_features)) for soap in soaps]
     for start in range(0, n, width):
         here = slice(start, start + width)
         if not np.any(real[here]):
             continue
-        made = _some(kernel, batch.slots, r[..., here], mask[:, here], species[here])
-        for soap, (vectors, jacobian), f, m in zip(soaps, made, features, moves, strict=True):
-            f[:, here] = vectors
+        made, kinds = _some(unprojected, batch.slots, r[..., here], mask[:, here], species[here]), species[here]
+        for soap, (spectrum, jacobian), f, m in zip(soaps, made, features, moves, strict=True):
+            f[:, here] = _projected(soap, np.asarray(spectrum), kinds)
             full = np.asarray(jacobian)
-            kinds = species[here]
             for s in np.unique(kinds) if soap.projection is not None else [None]:
                 own = slice(0, width) if s is None or np.all(kinds == s) else np.flatnonzero(kinds == s)
-                turned = np.ascontiguousarray(full[..., own].reshape(len(full), -1).T)
+                turned = full[..., own].reshape(len(full), -1).T
                 if soap.projection is not None:
                     turned = turned @ np.asarray(soap.projection)[s]
                 m[:, :, here][:, :, own] = turned.reshape(*r.shape[:2], -1, soap.n_features)
@@ -103,9 +139,9 @@ def _stage_on_host(kernel: EnergyKernel, batch: Batch) -> Stage:
 def _some(
     kernel: EnergyKernel, slots: tuple[int, ...], r: Array, mask: Array, species: Array
 ) -> tuple[tuple[Array, Array], ...]:
-    """Features of some atoms under each term, and the derivatives of their spectra."""
+    """Spectra of some atoms under each term, and their derivatives."""
     parts = [(t.descriptor, expand(t.descriptor, r, mask, species, slots)) for t in kernel.terms]
-    return tuple((e.features, spectrum_jacobian(soap, e, slots)) for soap, e in parts)
+    return tuple((e.spectrum, spectrum_jacobian(soap, e, slots)) for soap, e in parts)
 
 
 def expansions(kernel: EnergyKernel, batch: Batch) -> tuple[Expansion, ...]:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float
 
-from gpjaxpot.covariance.features import vector_rows
+from gpjaxpot.covariance.features import made_environments, vector_rows
 from gpjaxpot.errors import InputError
 from gpjaxpot.potential.calibration import ENERGY, FORCES, METHODS, STRESS, VECTORS, Calibration, mean_vector
 from gpjaxpot.potential.compared import Known, compare
@@ -16,7 +16,6 @@ from gpjaxpot.potential.force_scores import ForceScores
 from gpjaxpot.potential.force_strategy import TO_TRAIN, Strategy, choose_strategy, unseen_factors
 from gpjaxpot.potential.potential import Potential
 from gpjaxpot.potential.predictor import Neighbours
-from gpjaxpot.potential.sparse_fit import compiled_environments
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.structure import Structure
 from gpjaxpot.uncertainty.conformal import check_level
@@ -78,7 +77,7 @@ def compare_known(
 
 def _vectors(potential: Potential, structure: Structure, finder: Neighbours) -> Float[np.ndarray, "atoms size"]:
     """Vectors of the environments of one structure, of all terms of the kernel."""
-    made = compiled_environments(potential.kernel, finder.batch(structure))
+    made = made_environments(potential.kernel, finder.batch(structure))
     return vector_rows(made.features, len(structure))
 
 

@@ -12,7 +12,7 @@ import scipy.linalg
 from jaxtyping import Float
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.covariance.features import vector_rows
+from gpjaxpot.covariance.features import made_environments, vector_rows
 from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.levels import normal_equations
 from gpjaxpot.gp.noise import OBSERVABLES, Noise
@@ -22,7 +22,7 @@ from gpjaxpot.potential.exact_model import one_by_one
 from gpjaxpot.potential.held_out import Before
 from gpjaxpot.potential.levels import VARIANCE, logs
 from gpjaxpot.potential.prediction import Prediction, noise_fields
-from gpjaxpot.potential.sparse_fit import Assembled, compiled_environments
+from gpjaxpot.potential.sparse_fit import Assembled
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.labels import Frame, Labels
 from gpjaxpot.structures.structure import Structure
@@ -97,7 +97,7 @@ def exact_left_out_structures(
         o, here = data[i], slice(edges[i], edges[i + 1])
         if frames[i].isolated or not len(o):
             continue
-        vectors = vector_rows(compiled_environments(kernel, batch).features, len(structures[i]))
+        vectors = vector_rows(made_environments(kernel, batch).features, len(structures[i]))
         block = np.linalg.inv(inverse[here, here])
         left, error = block - np.diag(sigma[here] ** 2), block @ solved[here]
         known.append(_known(frames[i], o, error, np.diagonal(left), _force_blocks(o, left), noise, vectors))

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
 from gpjaxpot.arrays import AnyArray
-from gpjaxpot.covariance.features import Environments, environments
+from gpjaxpot.covariance.features import Environments, made_environments
 from gpjaxpot.gp.inducing import select
 from gpjaxpot.gp.left_out import Held, LeftOut, error_fall, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.levels import Weighted, sparse_evidence
@@ -28,7 +27,6 @@ from gpjaxpot.potential.streaming import FIXED, stream, under
 from gpjaxpot.potential.training import Observations
 
 Callback = Callable[[str, int, int], None]
-compiled_environments = eqx.filter_jit(environments)
 # Environments that inducing ones are chosen from, at the most.
 CANDIDATES = 20000
 # Inducing environments of the small models by which kinds of noise are compared.
@@ -56,7 +54,7 @@ def choose_inducing(
     rng = np.random.default_rng(seed)
     for k in range(len(training)):
         batch = training.batch(k)
-        made = compiled_environments(kernel, batch)
+        made = made_environments(kernel, batch)
         real = np.flatnonzero(np.asarray(batch.atom_mask))
         lonely = np.logical_not(np.any(np.asarray(batch.mask), axis=0))[real]
         real_kept = (rng.random(len(real)) < keep) | lonely

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from gpjaxpot.covariance.features import vector_rows
+from gpjaxpot.covariance.features import made_environments, vector_rows
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.kernels import DotPower, EnergyKernel, Term
 from gpjaxpot.potential.potential import as_structure
 from gpjaxpot.potential.predictor import Neighbours
-from gpjaxpot.potential.sparse_fit import compiled_environments
 
 
 def environment_vectors(soap: SOAP, structures: Sequence[Any]) -> list[Float[np.ndarray, "atoms features"]]:
@@ -29,6 +28,6 @@ def environment_vectors(soap: SOAP, structures: Sequence[Any]) -> list[Float[np.
     kernel = EnergyKernel((Term(used, DotPower(1)),))
     finder, found = Neighbours(kernel), []
     for structure in listed:
-        made = compiled_environments(kernel, finder.batch(structure))
+        made = made_environments(kernel, finder.batch(structure))
         found.append(vector_rows(made.features, len(structure)))
     return found

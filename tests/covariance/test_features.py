@@ -1,10 +1,12 @@
 """Sets of environments: taking some, and joining several."""
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpjaxpot.covariance.features import environments, expansions, join, stage
+from gpjaxpot.covariance import features
+from gpjaxpot.covariance.features import environments, expansions, join, made_environments, stage
 from gpjaxpot.kernels import EnergyKernel
 from tests.covariance.zoo import KERNELS, padded, small_structures
 from tests.systems import quick_jit
@@ -22,8 +24,8 @@ def both():
 def test_environments_are_the_features_of_each_term(both):
     found, parts = both
     assert len(found) == 4
-    for features, part in zip(found.features, parts, strict=True):
-        np.testing.assert_allclose(features, part.features, atol=1e-14)
+    for ours, part in zip(found.features, parts, strict=True):
+        np.testing.assert_allclose(ours, part.features, atol=1e-14)
 
 
 def test_take_and_join(both):
@@ -46,3 +48,17 @@ def test_staged_on_the_host_as_in_a_program(monkeypatch):
     np.testing.assert_allclose(ours.features[0], traced.features[0], atol=1e-14)
     scale = np.abs(traced.moves[0]).max()
     np.testing.assert_allclose(ours.moves[0][:, mask], traced.moves[0][:, mask], atol=1e-12 * scale)
+
+
+def test_projections_share_their_programs(both):
+    """Another projection gives other vectors, and compiles nothing."""
+    batch = padded(KERNEL, small_structures(KERNEL)[1])
+    projection = KERNEL.terms[0].descriptor.projection
+    fewer = eqx.tree_at(lambda k: k.terms[0].descriptor.projection, KERNEL, projection[:, :, 1:])
+    found, staged = made_environments(KERNEL, batch), stage(KERNEL, batch)
+    for ours, theirs in zip(found.features, both[0].features, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-14)
+    programs = features._some._cache_size(), features._whole_environments._cached._cache_size()
+    for made in (made_environments(fewer, batch), stage(fewer, batch)):
+        np.testing.assert_allclose(made.features[0], staged.features[0][1:], atol=1e-14)
+    assert (features._some._cache_size(), features._whole_environments._cached._cache_size()) == programs
