@@ -13,7 +13,7 @@ from gpjaxpot.gp.exact import ExactPosterior
 from gpjaxpot.gp.inducing import SELECTIONS
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels import EnergyKernel
-from gpjaxpot.potential.budget import Estimate, over_budget, plan
+from gpjaxpot.potential.budget import Estimate, plan
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.compared import Known
 from gpjaxpot.potential.compression import compress
@@ -30,6 +30,7 @@ from gpjaxpot.potential.refined_evidence import RefinedEvidence
 from gpjaxpot.potential.refinement import Refined, refine
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.span import SPAN, span_size
+from gpjaxpot.potential.sparse_cost import over_budget
 from gpjaxpot.potential.sparse_fit import judge_sparse
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.task import Task

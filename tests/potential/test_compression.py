@@ -127,7 +127,7 @@ def test_a_bound_holds_for_those_that_would_be_more():
 
 def test_molecules_have_as_many_as_leave_time_for_the_exact_mean(monkeypatch):
     """On a slow machine fewer, which the resolved settings repeat on a fast one."""
-    from gpjaxpot.potential import budget
+    from gpjaxpot.potential import budget, sparse_cost
 
     frames = labelled(4, species=(1, 14), periodic=False)
     own = kernel((1, 14))
@@ -144,7 +144,7 @@ def test_molecules_have_as_many_as_leave_time_for_the_exact_mean(monkeypatch):
     speed = 0.6 * flops / (budget.REFINEMENT_SHARE * 900.0)
     slow = planned(speed)
     assert slow.most_features is not None
-    whole = round(budget.KEPT * own.terms[0].descriptor.n_spectrum)
+    whole = round(sparse_cost.KEPT * own.terms[0].descriptor.n_spectrum)
     assert slow.most_features == pytest.approx(0.6 * whole, abs=1.0)
     assert planned(speed, refine="false").most_features is None
     assert planned(speed, most_features=9).most_features is None
