@@ -176,7 +176,7 @@ def test_asked_for_it_is_made_though_no_comparison_converges(many, monkeypatch):
     potential = gp.fit(many, sharp, gp.DotPower(4), settings=gp.load_settings(None, [*wanted]))
     assert potential.model.refined is not None
     chosen = {c["key"]: c for c in potential.record["choices"]}["model.refine"]
-    assert "3 iterations did not bring the residual" in chosen["reason"]  # noises were doubled twice
+    assert ", by 1 iterations that left" in chosen["reason"]  # at the noise that was quadrupled twice
 
 
 def test_resolved_settings_repeat_the_fit_bit_for_bit(learnable):
@@ -191,8 +191,12 @@ def test_resolved_settings_repeat_the_fit_bit_for_bit(learnable):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
-def noises_tried(many, monkeypatch, products, solution_of):
-    """Force noises that are tried one after the other; `solution_of(noises so far)` stands for what solves."""
+def noises_tried(many, monkeypatch, products, solution_of, error_of=lambda tried: tried[-1]):
+    """Force noises that are tried one after the other, and what is said of the choice.
+
+    `solution_of(noises so far)` stands for what solves, `error_of(noises so far)` for the errors; those of the sparse
+    mean are twice the first noise.
+    """
     tried = []
 
     class Pretended(ExactSystem):
@@ -206,7 +210,7 @@ def noises_tried(many, monkeypatch, products, solution_of):
             return solution_of(tried)
 
         def errors(self, levels, places, values, shape):
-            return np.full(shape, levels["forces"])
+            return np.full(shape, error_of(tried))
 
         def sparse_errors(self, levels, places, shape):
             return np.full(shape, 2.0 * levels["forces"])
@@ -219,8 +223,8 @@ def noises_tried(many, monkeypatch, products, solution_of):
     monkeypatch.setattr(refinement, "_judge", judge)
     monkeypatch.setattr(ExactSystem, "solve", lambda self, *a: Solution(np.zeros(798), 1, 0.0, True))
     wanted = ("model.method=sparse", "model.n_inducing=4", "train.search=false")
-    gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
-    return np.array(tried)
+    potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
+    return np.array(tried), {c["key"]: c for c in potential.record["choices"]}["model.refine"]
 
 
 @pytest.mark.parametrize(("products", "halved"), [(0, 0), (10**6, refinement.HALVINGS)])
@@ -230,16 +234,34 @@ def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved
     def converges(tried):
         return Solution(np.zeros(1), 60 * 2 ** (len(tried) - 1), 0.0, True)
 
-    tried = noises_tried(many, monkeypatch, products, converges)
+    tried, _ = noises_tried(many, monkeypatch, products, converges)
     np.testing.assert_allclose(tried, tried[0] * 0.5 ** np.arange(1 + halved))
 
 
-def test_noise_is_doubled_until_a_solution_converges(many, monkeypatch):
+def test_noise_is_quadrupled_until_a_solution_converges(many, monkeypatch):
     def converges_at_twice(tried):
         return Solution(np.zeros(1), 10, 0.0, tried[-1] > 1.5 * tried[0])
 
-    tried = noises_tried(many, monkeypatch, 10**6, converges_at_twice)
-    np.testing.assert_allclose(tried / tried[0], [1.0, 2.0])  # and not halved again
+    tried, _ = noises_tried(many, monkeypatch, 10**6, converges_at_twice)
+    np.testing.assert_allclose(tried / tried[0], [1.0, 4.0])  # and not halved again
+
+
+@pytest.mark.parametrize("better", [True, False])
+@pytest.mark.parametrize(("products", "count"), [(0, 2), (10**6, 1 + refinement.QUADRUPLINGS)])
+def test_what_never_converges_is_judged_by_what_it_predicts(many, monkeypatch, products, count, better):
+    """It is taken, as far as there was time to get, if its errors are smaller, and only then."""
+
+    def never(tried):
+        return Solution(np.zeros(1), 120, 0.7, False)
+
+    def error_of(tried):
+        return tried[0] if better else 3.0 * tried[0]
+
+    tried, choice = noises_tried(many, monkeypatch, products, never, error_of)
+    np.testing.assert_allclose(tried / tried[0], 4.0 ** np.arange(count))
+    assert choice["value"] is better
+    assert ("fall by 50 %" if better else "would rise by 50.0 %") in choice["reason"]
+    assert "by 120 iterations that left 0.7 of the noise" in choice["reason"]
 
 
 def test_a_kernel_that_is_no_function_of_the_product_is_refused(frames):
