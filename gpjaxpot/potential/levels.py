@@ -27,7 +27,7 @@ EVIDENCE_GAIN = 0.05
 ACCURACY_GAIN = 1e-3
 # Ratios that were found by errors alone, and often with some of the inducing environments, are then set right by the
 # whole model: noises are halved or doubled, together and each alone, so many times at the most, while the logarithms of
-# the errors and their spreads (CRPS) fall by this much.
+# the errors and of their CRPS, half of each, fall by this much.
 STEP = 2.0
 MOST_STEPS = 6
 LEAST_FALL = 0.005
@@ -65,7 +65,7 @@ def learn(
     """Learn the levels in `free`, from where `start` has them.
 
     By "evidence": those of its maximum.  By "left_out": first the ratios of the levels by which structures are
-    predicted best that are left out in turn, then set right so that spreads are good, too (`sharpness`); then, where
+    predicted best that are left out in turn, then set right so that spreads are good, too (`quality`); then, where
     all are free, one scale for them all, which moves no prediction, and the noise that predictions report, by the
     density of the labels left out.
 
@@ -119,7 +119,7 @@ def learn(
         )
         if whole is not None:
             left_of_whole = whole()
-            found = _set_right(found, ratios, lambda x: sharpness(left_of_whole(logs(x))))
+            found = _set_right(found, ratios, lambda x: quality(left_of_whole(logs(x))))
     if not everything:
         return Levels(found, noise_of(found), BEST, middles=middles or {})
     left = leave_out(True)(logs(found))
@@ -136,6 +136,11 @@ def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -
     noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
     far = misfits(left, scale, reported)
     return Levels(scaled, noise, BEST, {int(i): float(z) for i, z in zip(places, far, strict=True)})
+
+
+def quality(left: LeftOut) -> float:
+    """Mean of `accuracy` and `sharpness`: where spreads are too wide whatever is done, they shall not hide errors."""
+    return 0.5 * (float(accuracy(left, len(OBSERVABLES))) + sharpness(left))
 
 
 def sharpness(left: LeftOut) -> float:

@@ -19,7 +19,7 @@ from gpjaxpot.potential.held_out import (
     priors,
     searched_size,
 )
-from gpjaxpot.potential.levels import LEAST_FALL, logs, sharpness
+from gpjaxpot.potential.levels import LEAST_FALL, logs, quality, sharpness
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing, sparse_left_out
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -149,6 +149,8 @@ def test_sharpness_follows_errors_where_spreads_fit_and_falls_where_they_do_not(
     assert sharpness(fitting) == pytest.approx(float(accuracy(fitting, len(OBSERVABLES))) + np.log(2.0), abs=0.02)
     wide = LeftOut(error, np.where(kind == 0, 30.0, 1.0) ** 2 * std**2, unit, kind)
     assert sharpness(wide) < sharpness(fitting) - 1.0
+    biased = replace(wide, error=error + np.where(kind == 0, 1.0, 0.0))
+    assert quality(wide) - quality(biased) > sharpness(wide) - sharpness(biased) + 0.5  # the spreads would hide it
     assert sharpness(replace(fitting, error=np.full(kind.shape, np.nan))) == -np.inf
 
 
@@ -158,15 +160,15 @@ def test_ratios_found_by_a_part_are_set_right_by_the_whole(assembled, monkeypatc
     monkeypatch.setattr("gpjaxpot.potential.levels._search", lambda objective, levels, free, *rest: {})
     start = {"variance": 1.0, "energy": 0.08, "forces": 1.6, "stress": 0.4}
 
-    def sharpness_at(levels):
-        return sharpness(made.left_out(levels, kept))
+    def quality_at(levels):
+        return quality(made.left_out(levels, kept))
 
     levels = made.learn("left_out", start, tuple(start), cache(lambda: kept), _quiet, dict(start))
     noise = {n: v / np.sqrt(levels.values["variance"]) for n, v in levels.values.items() if n != "variance"}
     found = {"variance": 1.0} | noise
-    assert sharpness_at(found) > sharpness_at(start) + LEAST_FALL
+    assert quality_at(found) > quality_at(start) + LEAST_FALL
     for name, value in noise.items():
         assert np.log2(value / start[name]) == pytest.approx(round(np.log2(value / start[name])))
         if name != "forces":
             for factor in (0.5, 2.0):
-                assert sharpness_at(found | {name: factor * value}) < sharpness_at(found) + 3 * LEAST_FALL
+                assert quality_at(found | {name: factor * value}) < quality_at(found) + 3 * LEAST_FALL
