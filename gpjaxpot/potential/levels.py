@@ -139,11 +139,11 @@ def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -
 
 
 def quality(left: LeftOut) -> float:
-    """Mean of `accuracy` and `sharpness`: where spreads are too wide whatever is done, they shall not hide errors."""
-    return 0.5 * (float(accuracy(left, len(OBSERVABLES))) + sharpness(left))
+    """Mean of `accuracy` and `by_crps`: where spreads are too wide whatever is done, they shall not hide errors."""
+    return 0.5 * (float(accuracy(left, len(OBSERVABLES))) + by_crps(left))
 
 
-def sharpness(left: LeftOut) -> float:
+def by_crps(left: LeftOut) -> float:
     """Minus the logarithms of the mean CRPS of the kinds of labels, weighted as their errors are in `accuracy`.
 
     Spreads are those that `calibrate` makes.  Where they fit it follows the errors; levels at which errors are small

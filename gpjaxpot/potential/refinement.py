@@ -44,8 +44,8 @@ WORTH = 0.05
 SURE = 1.5
 # Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
 # while there is time for the iterations, or they are so few; the final solution takes this many times those before.
-# Where the first solution does not converge, they are quadrupled instead, until one does or there is no time: a few
-# times as much noise hardly moves the exact mean (benchmarks/README.md), and a doubling more may be too little.
+# Where the first solution does not converge, they are quadrupled instead, until one does or there is no time; what
+# predicts best is taken, converged or not.
 LEAST_GAIN = 0.02
 HALVINGS = 3
 QUADRUPLINGS = 2
@@ -169,36 +169,35 @@ def _judge(
     alone = jnp.asarray(system.sparse_errors(start, places, held.kind.shape))
     sparse = LeftOut(alone, jnp.zeros_like(alone), jnp.exp(held.log_sigma), held.kind)  # no score asks for variances
     products, spent = max(products, PRODUCTS), 0
-    best, before, guess, halvings, ended = None, float(accuracy(sparse, kinds)), None, 0, ""
+    best, before, guess, halvings = None, float(accuracy(sparse, kinds)), None, 0
     while True:
         levels = {n: v if n == VARIANCE else v * 0.5**halvings for n, v in start.items()}
         solution = system.solve(levels, places, guess, ROUGH, min(max(COMPARED, products // 3), LONGEST), callback)
         spent += solution.iterations
-        if not solution.converged and best is not None:
-            break
-        if not solution.converged and halvings > -2 * QUADRUPLINGS and spent < products:
-            # The sparse model may need next to no noise of energies where the exact one, which fits them all, is
-            # as good with more.
-            halvings, guess = halvings - 2, solution.values * 4.0
-            continue
-        # What has not converged, either, is judged by what it predicts: iterations that end early smooth, too.
+        # What has not converged, too, is judged by what it predicts: iterations that end early smooth, as noise does.
         errors = system.errors(levels, places, solution.values, held.kind.shape)
         by_sparse = sparse_left_out(logs(levels), assembled.parts, held, OBSERVABLES)
         left = LeftOut(jnp.asarray(errors), by_sparse.epistemic, by_sparse.unit, by_sparse.kind)
         score = float(accuracy(left, kinds))
-        if best is not None and score - best[0] < LEAST_GAIN * total:
-            break
-        share = solution.residual / np.sqrt(max(len(solution.values), 1))
-        short = f", by {solution.iterations} iterations that left {share:.2g} of the noise"
-        ended = "" if solution.converged else short
-        best = score, levels, left
+        better = best is None or score > best[0] + (LEAST_GAIN * total if halvings > 0 else 0.0)
+        if better:
+            share = solution.residual / np.sqrt(max(len(solution.values), 1))
+            short = f", by {solution.iterations} iterations that left {share:.2g} of the noise"
+            best = score, levels, left, "" if solution.converged else short
+        if not solution.converged:
+            # The sparse model may need next to no noise of energies where the exact one, which fits them all, is
+            # as good with more.
+            if halvings > 0 or halvings <= -2 * QUADRUPLINGS or spent >= products:
+                break
+            halvings, guess = halvings - 2, solution.values * 4.0
+            continue
         # Half the noise takes about twice as many iterations, and then the final solution somewhat more.
         more = spent + 2.0 * (1.0 + MORE) * solution.iterations
-        if not solution.converged or not 0 <= halvings < HALVINGS or more > products:
+        if not (better and 0 <= halvings < HALVINGS and more <= products):
             break
         halvings, guess = halvings + 1, solution.values * 0.5
-    assert best is not None  # the last solution is judged in any case
-    score, levels, left = best
+    assert best is not None  # the first solution is judged in any case
+    score, levels, left, ended = best
     gain = float(np.expm1((score - before) / total))
     if not np.isfinite(gain):
         return f"{spent} iterations did not bring the residual below the noise"

@@ -19,7 +19,7 @@ from gpjaxpot.potential.held_out import (
     priors,
     searched_size,
 )
-from gpjaxpot.potential.levels import LEAST_FALL, logs, quality, sharpness
+from gpjaxpot.potential.levels import LEAST_FALL, by_crps, logs, quality
 from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing, sparse_left_out
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -139,19 +139,19 @@ def test_levels_come_with_what_was_made_of_the_structures_left_out(assembled):
     assert spread > 0
 
 
-def test_sharpness_follows_errors_where_spreads_fit_and_falls_where_they_do_not():
+def test_by_crps_follows_errors_where_spreads_fit_and_falls_where_they_do_not():
     """Normal errors of the predicted σ have a mean CRPS of σ/√π, 1/√2 of their mean size; too wide ones have more."""
     rng = np.random.default_rng(0)
     kind = np.tile(np.repeat([0, 1], [50, 150]), (200, 1))
     std = np.exp(rng.normal(size=kind.shape)) * np.where(kind == 0, 0.1, 1.0)
     error, unit = std * rng.normal(size=kind.shape), np.ones(kind.shape)
     fitting = LeftOut(error, std**2, unit, kind)
-    assert sharpness(fitting) == pytest.approx(float(accuracy(fitting, len(OBSERVABLES))) + np.log(2.0), abs=0.02)
+    assert by_crps(fitting) == pytest.approx(float(accuracy(fitting, len(OBSERVABLES))) + np.log(2.0), abs=0.02)
     wide = LeftOut(error, np.where(kind == 0, 30.0, 1.0) ** 2 * std**2, unit, kind)
-    assert sharpness(wide) < sharpness(fitting) - 1.0
+    assert by_crps(wide) < by_crps(fitting) - 1.0
     biased = replace(wide, error=error + np.where(kind == 0, 1.0, 0.0))
-    assert quality(wide) - quality(biased) > sharpness(wide) - sharpness(biased) + 0.5  # the spreads would hide it
-    assert sharpness(replace(fitting, error=np.full(kind.shape, np.nan))) == -np.inf
+    assert quality(wide) - quality(biased) > by_crps(wide) - by_crps(biased) + 0.5  # the spreads would hide it
+    assert by_crps(replace(fitting, error=np.full(kind.shape, np.nan))) == -np.inf
 
 
 def test_ratios_found_by_a_part_are_set_right_by_the_whole(assembled, monkeypatch):
