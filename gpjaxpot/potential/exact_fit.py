@@ -103,12 +103,12 @@ def learn_levels(
         objective,
         lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
         lambda _: left_out,
+        lambda: left_out,
         used,
         start,
         free,
         callback,
         middles,
-        lambda: left_out,
     )
 
 

@@ -55,12 +55,12 @@ def learn(
     objective: str,
     evidence: Callable[[LogLevels], Array],
     leave_out: Callable[[bool], Callable[[LogLevels], LeftOut]],
+    whole: Callable[[], Callable[[LogLevels], LeftOut]],
     places: Sequence[int],
     start: dict[str, float],
     free: tuple[str, ...],
     callback: Callback,
     middles: dict[str, float] | None = None,
-    whole: Callable[[], Callable[[LogLevels], LeftOut]] | None = None,
 ) -> Levels:
     """Learn the levels in `free`, from where `start` has them.
 
@@ -74,13 +74,12 @@ def learn(
         evidence: log evidence at the logarithms of all levels.
         leave_out: makes the function that leaves structures out, all of them (True) or few enough for a search;
             called only where it is needed.
+        whole: makes what leaves structures out of the whole model, where a search may have but a part of it.
         places: of the structures that are left out, in their order.
         start: all levels.
         free: which of them are learned.
         callback: progress.
         middles: of the priors, where `start` was learned before in a model much like this one; None otherwise.
-        whole: makes what leaves structures out of the whole model, where a search may have but a part of it; None to
-            leave ratios as they were found.
     """
     if not free:
         return Levels(start, noise_of(start), "given")
@@ -117,9 +116,8 @@ def learn(
         found = base | _search(
             lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report, middles
         )
-        if whole is not None:
-            left_of_whole = whole()
-            found = _set_right(found, ratios, lambda x: quality(left_of_whole(logs(x))))
+        left_of_whole = whole()
+        found = _set_right(found, ratios, lambda x: quality(left_of_whole(logs(x))))
     if not everything:
         return Levels(found, noise_of(found), BEST, middles=middles or {})
     left = leave_out(True)(logs(found))

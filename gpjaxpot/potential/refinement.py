@@ -81,7 +81,7 @@ def refine(
     products: int,
     callback: Callback,
 ) -> Refined:
-    """Solve for the exact mean at `levels`, or at less noise if all levels are free and that predicts better.
+    """Solve for the exact mean at `levels`, or at other noise if all levels are free and that predicts better.
 
     Args:
         assembled: the sparse model's data.

@@ -147,7 +147,7 @@ class Assembled:
             return lambda x: _left_out(x, self.parts, chosen, held)
 
         evidence = partial(sparse_evidence, parts=self.parts)
-        return learn(objective, evidence, leave_out, list(self.kept), start, free, callback, middles, whole)
+        return learn(objective, evidence, leave_out, whole, list(self.kept), start, free, callback, middles)
 
     def left_out(self, levels: dict[str, float], kept: Kept) -> LeftOut:
         """What is made of all structures in `kept`, at these levels."""
