@@ -42,14 +42,16 @@ LONGEST = 600
 # errors: of few structures one with large errors may decide.
 WORTH = 0.05
 SURE = 1.5
-# Noises are halved while that lowers the errors of structures left out by this share, so many times at the most, and
-# while there is time for the iterations, or they are so few; the final solution takes this many times those before.
-# Where the first solution does not converge, they are quadrupled instead, until one does or there is no time; what
-# predicts best is taken, converged or not.
+# The sparse model may have next to no noise where the exact one, which fits all labels, is as good with more; half the
+# noise takes twice the iterations, and a solution that does not converge in the time there is would be in vain.  So the
+# first is for this much more noise than the sparse model's; the next for that itself, or half the way there, as there
+# is time; others for half of it each, while that lowers the errors of structures left out by `LEAST_GAIN`.  The final
+# solution takes `MORE` times the iterations.  Where the first does not converge, one with still more noise is tried.
+# What predicts best is taken, converged or not.
+FIRST = 4.0
 LEAST_GAIN = 0.02
 HALVINGS = 3
-QUADRUPLINGS = 2
-PRODUCTS = 170
+PRODUCTS = 280
 MORE = 1.4
 
 
@@ -169,33 +171,36 @@ def _judge(
     alone = jnp.asarray(system.sparse_errors(start, places, held.kind.shape))
     sparse = LeftOut(alone, jnp.zeros_like(alone), jnp.exp(held.log_sigma), held.kind)  # no score asks for variances
     products, spent = max(products, PRODUCTS), 0
-    best, before, guess, halvings = None, float(accuracy(sparse, kinds)), None, 0
+    most = min(max(COMPARED, products // 3), LONGEST)
+    best, before, guess, factor, tried = None, float(accuracy(sparse, kinds)), None, FIRST, set()
     while True:
-        levels = {n: v if n == VARIANCE else v * 0.5**halvings for n, v in start.items()}
-        solution = system.solve(levels, places, guess, ROUGH, min(max(COMPARED, products // 3), LONGEST), callback)
+        tried.add(factor)
+        levels = {n: v if n == VARIANCE else v * factor for n, v in start.items()}
+        solution = system.solve(levels, places, guess, ROUGH, most, callback)
         spent += solution.iterations
         # What has not converged, too, is judged by what it predicts: iterations that end early smooth, as noise does.
         errors = system.errors(levels, places, solution.values, held.kind.shape)
         by_sparse = sparse_left_out(logs(levels), assembled.parts, held, OBSERVABLES)
         left = LeftOut(jnp.asarray(errors), by_sparse.epistemic, by_sparse.unit, by_sparse.kind)
         score = float(accuracy(left, kinds))
-        better = best is None or score > best[0] + (LEAST_GAIN * total if halvings > 0 else 0.0)
+        better = best is None or score > best[0] + (LEAST_GAIN * total if factor < 1.0 else 0.0)
         if better:
             share = solution.residual / np.sqrt(max(len(solution.values), 1))
             short = f", by {solution.iterations} iterations that left {share:.2g} of the noise"
             best = score, levels, left, "" if solution.converged else short
-        if not solution.converged:
-            # The sparse model may need next to no noise of energies where the exact one, which fits them all, is
-            # as good with more.
-            if halvings > 0 or halvings <= -2 * QUADRUPLINGS or spent >= products:
+        if solution.converged:
+            # For 1/c of the noise the judged and the final solution will take c times the iterations.
+            cost = {c: c * solution.iterations for c in ((FIRST, 2.0) if factor == FIRST else (2.0,))}
+            possible = [c for c, k in cost.items() if k <= most and spent + (1.0 + MORE) * k <= products]
+            possible = [c for c in possible if factor / c not in tried]
+            if not (better and possible and factor > 0.5**HALVINGS):
                 break
-            halvings, guess = halvings - 2, solution.values * 4.0
-            continue
-        # Half the noise takes about twice as many iterations, and then the final solution somewhat more.
-        more = spent + 2.0 * (1.0 + MORE) * solution.iterations
-        if not (better and 0 <= halvings < HALVINGS and more <= products):
+            change = 1.0 / possible[0]
+        elif factor == FIRST and spent < products:
+            change = FIRST
+        else:
             break
-        halvings, guess = halvings + 1, solution.values * 0.5
+        factor, guess = change * factor, change * solution.values
     assert best is not None  # the first solution is judged in any case
     score, levels, left, ended = best
     gain = float(np.expm1((score - before) / total))
@@ -204,8 +209,8 @@ def _judge(
     spread = error_fall_spread(left, sparse, kinds)
     unsure = np.log1p(gain) < SURE * spread
     if (gain < WORTH or unsure) and not asked:
-        change = 100 * gain / (1 + gain)
-        how = f"fall by {change:.1f} ± {100 * spread:.1f} % only" if gain > 0 else f"rise by {-change:.1f} %"
+        fall = 100 * gain / (1 + gain)
+        how = f"fall by {fall:.1f} ± {100 * spread:.1f} % only" if gain > 0 else f"rise by {-fall:.1f} %"
         return f"errors of {len(places)} structures left out would {how}{ended}"
     found = calibrated(levels, left, places)
     errors = {i: np.asarray(row)[: len(assembled.data[i])] for i, row in zip(places, left.error, strict=True)}

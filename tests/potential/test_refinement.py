@@ -195,7 +195,7 @@ def noises_tried(many, monkeypatch, products, solution_of, error_of=lambda tried
     """Force noises that are tried one after the other, and what is said of the choice.
 
     `solution_of(noises so far)` stands for what solves, `error_of(noises so far)` for the errors; those of the sparse
-    mean are twice the first noise.
+    mean are twice its noise.
     """
     tried = []
 
@@ -227,38 +227,59 @@ def noises_tried(many, monkeypatch, products, solution_of, error_of=lambda tried
     return np.array(tried), {c["key"]: c for c in potential.record["choices"]}["model.refine"]
 
 
-@pytest.mark.parametrize(("products", "halved"), [(0, 0), (10**6, refinement.HALVINGS)])
-def test_noise_is_halved_while_there_is_time(many, monkeypatch, products, halved):
-    """Halving is made to look good; what stops it is the number of products."""
+@pytest.mark.parametrize(
+    ("products", "first", "factors"),
+    [
+        (0, 70, [4.0]),
+        (0, 40, [4.0, 2.0]),
+        (0, 20, [4.0, 1.0]),
+        (10**6, 10, [4.0, 1.0, 0.5, 0.25, 0.125]),
+        (10**6, 60, [4.0, 1.0, 0.5]),  # the next would take more iterations than any may
+    ],
+)
+def test_noise_is_lowered_while_there_is_time(many, monkeypatch, products, first, factors):
+    """Less noise is made to look good; what stops it is the number of products."""
 
     def converges(tried):
-        return Solution(np.zeros(1), 60 * 2 ** (len(tried) - 1), 0.0, True)
+        return Solution(np.zeros(1), round(first * tried[0] / tried[-1]), 0.0, True)
 
     tried, _ = noises_tried(many, monkeypatch, products, converges)
-    np.testing.assert_allclose(tried, tried[0] * 0.5 ** np.arange(1 + halved))
+    np.testing.assert_allclose(tried / tried[0], np.array(factors) / factors[0])
 
 
-def test_noise_is_quadrupled_until_a_solution_converges(many, monkeypatch):
+def test_less_noise_that_predicts_worse_is_not_taken(many, monkeypatch):
+    def converges(tried):
+        return Solution(np.zeros(1), 10, 0.0, True)
+
+    def error_of(tried):
+        return [1.0, 4.0][len(tried) - 1] * tried[0] / refinement.FIRST
+
+    tried, choice = noises_tried(many, monkeypatch, 10**6, converges, error_of)
+    np.testing.assert_allclose(tried / tried[0], [1.0, 1.0 / refinement.FIRST])
+    assert "fall by 50 %" in choice["reason"]
+
+
+def test_noise_is_raised_where_the_first_solution_does_not_converge(many, monkeypatch):
     def converges_at_twice(tried):
         return Solution(np.zeros(1), 10, 0.0, tried[-1] > 1.5 * tried[0])
 
-    tried, _ = noises_tried(many, monkeypatch, 10**6, converges_at_twice)
-    np.testing.assert_allclose(tried / tried[0], [1.0, 4.0])  # and not halved again
+    tried, _ = noises_tried(many, monkeypatch, 10**6, converges_at_twice, lambda tried: tried[0] / len(tried))
+    np.testing.assert_allclose(tried / tried[0], [1.0, 4.0, 2.0])  # and back, but not to where it did not
 
 
 @pytest.mark.parametrize("better", [True, False])
-@pytest.mark.parametrize(("products", "count"), [(0, 2), (10**6, 1 + refinement.QUADRUPLINGS)])
-def test_what_never_converges_is_judged_by_what_it_predicts(many, monkeypatch, products, count, better):
+@pytest.mark.parametrize("products", [0, 10**6])
+def test_what_never_converges_is_judged_by_what_it_predicts(many, monkeypatch, products, better):
     """It is taken, as far as there was time to get, if its errors are smaller, and only then."""
 
     def never(tried):
         return Solution(np.zeros(1), 120, 0.7, False)
 
     def error_of(tried):
-        return tried[0] if better else 3.0 * tried[0]
+        return (1.0 if better else 3.0) * tried[0] / refinement.FIRST
 
     tried, choice = noises_tried(many, monkeypatch, products, never, error_of)
-    np.testing.assert_allclose(tried / tried[0], 4.0 ** np.arange(count))
+    np.testing.assert_allclose(tried / tried[0], [1.0, 4.0])
     assert choice["value"] is better
     assert ("fall by 50 %" if better else "would rise by 50.0 %") in choice["reason"]
     assert "by 120 iterations that left 0.7 of the noise" in choice["reason"]
