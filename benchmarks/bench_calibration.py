@@ -47,17 +47,19 @@ def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
     std = forces.stds * factor[:, None]
     size = np.linalg.norm(std, axis=1)
     length = np.linalg.norm(forces.errors, axis=1)
+    part, solid = std > 0, forces.solid  # what symmetry makes certain has no score
+    error, own = forces.errors[part], std[part]
     result: dict[str, Any] = {
-        "forces": distribution_scores(forces.errors.reshape(-1), std.reshape(-1), quantiles.get("forces")),
+        "forces": distribution_scores(error, own, quantiles.get("forces")),
         "spearman": spearman(size, length),
         "spearman_oracle": oracle_spearman(std),
     }
-    each = np.repeat(forces.structure, 3)
+    each = np.repeat(forces.structure[:, None], 3, axis=1)[part]
     normal, ball = QuantileFunction.gaussian(1.0), QuantileFunction.gaussian(1.0, directions=3)
     q = {"forces": quantiles.get("forces", normal), "vectors": quantiles.get("force_vectors", ball)}
     scores = {
-        "forces": (np.abs(forces.errors / std).reshape(-1), each, std.reshape(-1)),
-        "vectors": (forces.lengths / factor, forces.structure, size),
+        "forces": (np.abs(error / own), each, own),
+        "vectors": ((forces.lengths / factor)[solid], forces.structure[solid], size[solid]),
     }
     energies = [(k.compared.energy_error, k.compared.energy_std) for k in known if k.compared.energy_error is not None]
     if energies:
@@ -83,10 +85,10 @@ def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
     result["cells"] = cells
     if q["vectors"].supports(0.9):
         # Of the sphere with the volume of the ellipsoid, so that widths of one coverage can be compared.
-        volume = np.linalg.det(forces.covariances) ** (1 / 6) * factor
+        volume = (np.linalg.det(forces.covariances) ** (1 / 6) * factor)[solid]
         result["width"] = float(np.mean(q["vectors"].width(0.9) * volume))
         # At the coverage of exactly nine in ten, which each strategy has at another number.
-        exact = np.quantile(forces.lengths / factor, 0.9)
+        exact = np.quantile((forces.lengths / factor)[solid], 0.9)
         result["width_at_equal_coverage"] = float(np.mean(exact * volume))
     unit = q["forces"].sigma
     result["mean_sigma"] = float(unit * np.mean(size))

@@ -13,7 +13,7 @@ from gpjaxpot.errors import InputError
 from gpjaxpot.potential.calibration import ENERGY, FORCES, METHODS, STRESS, VECTORS, Calibration, mean_vector
 from gpjaxpot.potential.compared import Known, compare
 from gpjaxpot.potential.force_scores import ForceScores
-from gpjaxpot.potential.force_strategy import TO_TRAIN, Strategy, choose_strategy, unseen_factors
+from gpjaxpot.potential.force_strategy import TO_TRAIN, Strategy, choose_strategy
 from gpjaxpot.potential.potential import Potential
 from gpjaxpot.potential.predictor import Neighbours
 from gpjaxpot.structures.labels import Frame
@@ -106,17 +106,16 @@ def calibrate_known(
         scores, structure = _scores(bound, name)
         if len(np.unique(structure)) >= TO_SCALE:
             quantiles[name] = _quantiles(scores, structure, least)
-    forces, uncertain = ForceScores.of(bound), ForceScores.of(bound, solid=False)
-    found = Strategy("", "no force is uncertain in all directions")
+    forces = ForceScores.of(bound)
+    found = Strategy("", "no force is uncertain")
     if forces is not None:
         found = choose_strategy(forces, method, level, seed)
+        solid, part = forces.solid, forces.stds > 0
+        if len(np.unique(forces.structure[solid])) >= TO_SCALE:
+            quantiles[VECTORS] = _quantiles((forces.lengths / found.apart)[solid], forces.structure[solid], least, 3)
         if len(np.unique(forces.structure)) >= TO_SCALE:
-            quantiles[VECTORS] = _quantiles(forces.lengths / found.apart, forces.structure, least, 3)
-    if uncertain is not None and len(np.unique(uncertain.structure)) >= TO_SCALE:
-        factors = unseen_factors(uncertain, found)
-        part = uncertain.stds > 0
-        z = np.abs(uncertain.errors[part]) / (uncertain.stds * factors[:, None])[part]
-        quantiles[FORCES] = _quantiles(z, np.repeat(uncertain.structure[:, None], 3, axis=1)[part], least)
+            z = np.abs(forces.errors[part]) / (forces.stds * found.apart[:, None])[part]
+            quantiles[FORCES] = _quantiles(z, np.repeat(forces.structure[:, None], 3, axis=1)[part], least)
     if not quantiles:
         raise InputError(f"there are no {TO_SCALE} structures with labels of anything that is uncertain")
     methods = {name: "scale" if q.exact else "conformal" for name, q in quantiles.items()}

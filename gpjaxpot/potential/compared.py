@@ -13,6 +13,10 @@ from gpjaxpot.structures.labels import Frame
 # below the first number (eV, eV/Å, eV/Å³), or below the second as a share of the total σ.
 CERTAIN = 1e-8
 CERTAIN_SHARE = 1e-4
+# Files round positions: an atom is off a site of symmetry by so little that its force has an epistemic σ below the
+# first number (eV/Å), and below the second as a share of the noise, too.  Its error is that of the label's last digits.
+NEARLY = 1e-5
+NEARLY_SHARE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,13 @@ def _uncertain_std(frame: Frame, name: str, prediction: Any) -> np.ndarray | Non
     own = _finite(frame, f"{name}_epistemic_std", prediction)
     if total is None or own is None:
         return total
-    return np.where(own > np.maximum(CERTAIN, CERTAIN_SHARE * total), total, 0.0)
+    return np.where(own > _certain(total, name), total, 0.0)
+
+
+def _certain(total: np.ndarray, name: str) -> Any:
+    """Epistemic σ of what counts as certain, beside a total σ."""
+    least = np.maximum(CERTAIN, CERTAIN_SHARE * total)
+    return np.maximum(least, np.minimum(NEARLY, NEARLY_SHARE * total)) if name == "forces" else least
 
 
 def _force_blocks(prediction: Any, atoms: int) -> Float[np.ndarray, "atoms 3 3"] | None:
@@ -122,8 +132,8 @@ def _force_blocks(prediction: Any, atoms: int) -> Float[np.ndarray, "atoms 3 3"]
     noise = _array(prediction.forces_aleatoric_std)
     total = covariance if noise is None else covariance + noise[:, :, None] ** 2 * np.eye(3)
     least = np.linalg.eigvalsh(covariance)[:, 0]
-    share = CERTAIN_SHARE**2 * np.trace(total, axis1=1, axis2=2) / 3.0
-    return np.where((least > np.maximum(CERTAIN**2, share))[:, None, None], total, 0.0)
+    size = np.sqrt(np.trace(total, axis1=1, axis2=2) / 3.0)
+    return np.where((least > _certain(size, "forces") ** 2)[:, None, None], total, 0.0)
 
 
 def _array(value: Any) -> np.ndarray | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # finds scipy.stats, half a second, when it is asked for
 from jaxtyping import Bool, Float, Int
 
 from gpjaxpot.potential.calibration import marked, root_spread
@@ -30,15 +31,15 @@ class ForceScores:
     """Each structure, and which of its atoms these are: vectors are asked for when they are wanted."""
 
     @classmethod
-    def of(cls, known: Sequence[Known], solid: bool = True) -> "ForceScores | None":
-        """Collect the atoms whose force is uncertain in all directions (`solid`) or in any; None if there are none."""
+    def of(cls, known: Sequence[Known]) -> "ForceScores | None":
+        """Collect the atoms whose force is uncertain in any direction; None if there are none."""
         parts: list[tuple] = []
         sources: list[tuple] = []
         for place, k in enumerate(known):
             c = k.compared
             if c.forces_error is None or c.forces_std is None or c.forces_covariance is None:
                 continue
-            used = is_solid(c.forces_covariance, c.forces_std) if solid else np.any(c.forces_std > 0, axis=1)
+            used = np.any(c.forces_std > 0, axis=1)
             if np.any(used):
                 at = np.full(int(np.sum(used)), place)
                 own = (c.forces_error, c.forces_std, c.forces_covariance, np.asarray(k.numbers))
@@ -49,9 +50,26 @@ class ForceScores:
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)), sources=tuple(sources))
 
     @property
+    def solid(self) -> Bool[np.ndarray, " atoms"]:
+        """Whether the ellipsoid of an atom's force has a volume: no direction is certain by symmetry."""
+        return np.all(self.stds > 0, axis=1) & (np.linalg.eigvalsh(self.covariances)[:, 0] > 0)
+
+    @property
     def lengths(self) -> Float[np.ndarray, " atoms"]:
-        """Mahalanobis length of each error; of solid ones alone."""
-        return np.sqrt(mahalanobis_squared(self.errors, self.covariances))
+        """Mahalanobis length of each error; of an atom with certain directions by its other components alone.
+
+        That of fewer components is as long as what is as probable in three, so that all have one distribution if errors
+        are Gaussian.
+        """
+        solid, lengths = self.solid, np.zeros(len(self.errors))
+        if solid.any():
+            lengths[solid] = np.sqrt(mahalanobis_squared(self.errors[solid], self.covariances[solid]))
+        errors, stds = self.errors[~solid], self.stds[~solid]
+        part = stds > 0
+        size = np.sqrt(np.sum(np.where(part, errors / np.where(part, stds, 1.0), 0.0) ** 2, axis=1))
+        beyond = np.maximum(scipy.stats.chi.sf(size, np.sum(part, axis=1)), np.finfo(float).tiny)
+        lengths[~solid] = scipy.stats.chi.isf(beyond, 3)
+        return lengths
 
     @property
     def vectors(self) -> Float[np.ndarray, "atoms size"]:
@@ -79,10 +97,3 @@ class ForceScores:
     def spread(self) -> Float[np.ndarray, " atoms"]:
         """Raw spread of each force."""
         return root_spread(self.stds)
-
-
-def is_solid(
-    covariance: Float[np.ndarray, "atoms 3 3"], std: Float[np.ndarray, "atoms 3"]
-) -> Bool[np.ndarray, " atoms"]:
-    """Whether the ellipsoid of an atom's force has a volume: no direction is certain by symmetry."""
-    return np.all(std > 0, axis=1) & (np.linalg.eigvalsh(covariance)[:, 0] > 0)

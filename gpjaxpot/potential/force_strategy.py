@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.potential.calibration import EnvironmentFactor, factor_features
-from gpjaxpot.potential.force_scores import ForceScores, is_solid
+from gpjaxpot.potential.force_scores import ForceScores
 from gpjaxpot.uncertainty.classes import ByClass, GaussianClasses
 from gpjaxpot.uncertainty.conformal import conformal_rank, group_places
 from gpjaxpot.uncertainty.flexible import cross_fit, deal, pinball
@@ -39,7 +39,7 @@ class Strategy:
     factor: EnvironmentFactor | None = None
     novelty: Novelty | None = None
     apart: Float[np.ndarray, " atoms"] = field(default_factory=lambda: np.zeros(0))
-    """Factors of the calibration's own solid atoms, as if they had not been seen."""
+    """Factors of the calibration's own atoms, as if they had not been seen."""
 
 
 def choose_strategy(forces: ForceScores, method: str, level: float, seed: int) -> Strategy:
@@ -113,14 +113,3 @@ def _by_class(
     assert best is not None  # one class there always is
     factor = EnvironmentFactor(learn(best, np.ones(len(features), bool)), unit)
     return replace(plain, method="class", factor=factor, apart=apart / unit)
-
-
-def unseen_factors(forces: ForceScores, found: Strategy) -> Float[np.ndarray, " atoms"]:
-    """Factors of all uncertain atoms: of the solid ones as if unseen; of others, nothing was learned from them."""
-    factors = np.ones(len(forces.errors))
-    if found.factor is not None and found.reduction is not None:
-        reduced = forces.reduced(found.reduction, found.species)
-        factors = found.factor(factor_features(reduced, found.species, forces.numbers, forces.spread))
-    if len(found.apart):
-        factors[is_solid(forces.covariances, forces.stds)] = found.apart
-    return factors

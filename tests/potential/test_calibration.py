@@ -6,6 +6,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+import scipy
 from numpy.testing import assert_allclose
 
 import gpjaxpot as gp
@@ -13,7 +14,7 @@ from gpjaxpot.potential import calibrate as calibrate_module
 from gpjaxpot.potential import fit as fit_module
 from gpjaxpot.potential.calibrate import calibrate_known
 from gpjaxpot.potential.calibration import root_spread
-from gpjaxpot.potential.compared import Compared, Known
+from gpjaxpot.potential.compared import Compared, Known, compare
 from gpjaxpot.potential.force_scores import ForceScores
 from tests.potential.conftest import labelled, settings, soap
 
@@ -99,6 +100,66 @@ def test_shares_of_new_errors_are_those_of_the_level(method):
     assert abs(np.mean(energies) - 0.9) < 4 * np.sqrt(0.09 / 60 + 0.09 / 100)
     assert made.record["method"] == method
     json.dumps(made.record, allow_nan=False)
+
+
+def planar(known):
+    """The structures with every other atom on a mirror plane: its force along x is certain, and 0."""
+    made = []
+    for k in known:
+        c = k.compared
+        error, std, covariance = (np.array(a) for a in (c.forces_error, c.forces_std, c.forces_covariance))
+        covariance[::2] = 0.0  # as `compare` has it of such atoms
+        error[::2, 0], std[::2, 0] = 0.0, 0.0
+        made.append(replace(k, compared=replace(c, forces_error=error, forces_std=std, forces_covariance=covariance)))
+    return made
+
+
+def test_atoms_with_a_certain_direction_are_learned_from_as_the_others_are():
+    """They differ from the others in what they are wrong by, which nothing else tells."""
+
+    def wrong(vectors):
+        return np.where(np.arange(len(vectors)) % 2 == 0, 4.0, 1.0) * np.exp(0.3 * vectors[:, 0])
+
+    def marked(known):
+        return [replace(k, stored=k.vectors + np.where(np.arange(20) % 2 == 0, 3.0, -3.0)[:, None]) for k in known]
+
+    made = calibrate_known(planar(marked(made_up(60, wrong=wrong))), "flexible")
+    for start in (0, 1):
+        z = []
+        for k in planar(marked(made_up(100, wrong=wrong, seed=1))):
+            factor, _ = made.environments(k.vectors, k.numbers, root_spread(k.compared.forces_std))
+            own = k.compared.forces_std[start::2]
+            errors = np.abs(k.compared.forces_error[start::2]) / np.where(own > 0, own * factor[start::2, None], np.nan)
+            z.append(errors[own > 0])
+        assert_allclose(np.mean(np.concatenate(z) <= made.quantiles["forces"].width(0.9)), 0.9, atol=0.06)
+
+
+def test_lengths_of_fewer_directions_have_the_distribution_of_three():
+    known = made_up(100, wrong=lambda vectors: 1.0)
+    forces = ForceScores.of(planar(known))
+    assert forces.solid.sum() == len(forces.errors) // 2
+    np.testing.assert_array_equal(forces.lengths[forces.solid], ForceScores.of(known).lengths[1::2])
+    for level in (0.3, 0.68, 0.9):
+        # Components are correlated a little, which their own spreads do not say.
+        share = np.mean(forces.lengths[~forces.solid] <= scipy.stats.chi.ppf(level, 3))
+        assert_allclose(share, level, atol=0.04)
+
+
+@pytest.mark.parametrize(
+    ("epistemic", "noise", "certain"),
+    [(2e-6, 1e-3, True), (2e-5, 1e-3, False), (2e-6, 1e-5, False), (1e-9, 1e-9, True), (2e-4, 0.1, False)],
+)
+def test_forces_of_atoms_that_files_put_a_little_off_their_sites_are_certain(epistemic, noise, certain):
+    frame = labelled(1)[0]
+    ones = np.ones((4, 3))
+    prediction = gp.Prediction(
+        energy=0.0, energies=np.zeros(4), forces=np.zeros((4, 3)), stress=None,
+        forces_epistemic_std=epistemic * ones, forces_aleatoric_std=noise * ones,
+        forces_covariance=np.broadcast_to(epistemic**2 * np.eye(3), (4, 3, 3)),
+    )  # fmt: skip
+    found = compare(frame, prediction)
+    assert np.all((found.forces_std == 0) == certain)
+    assert np.all((np.trace(found.forces_covariance, axis1=1, axis2=2) == 0) == certain)
 
 
 def test_vectors_that_are_made_anew_calibrate_as_those_that_are_kept(sparse, frames, monkeypatch):
@@ -271,7 +332,7 @@ def test_forces_of_planar_molecules_are_calibrated_by_their_components():
     made = calibrate_known(flat(30))
     assert "force_vectors" not in made.quantiles
     assert_allclose(made.quantiles["forces"].sigma, 2.0, rtol=0.15)
-    assert "uncertain in all directions" in made.record["reason"]
+    assert "too few for more" in made.record["reason"]
 
 
 def test_order_statistics_are_taken_where_they_are_asked_for_and_else_a_scale_of_few():
