@@ -14,7 +14,7 @@ from gpjaxpot.potential.settings import QUICK, Settings
 from gpjaxpot.potential.training import collect
 from gpjaxpot.structures.batch import neighbourhood
 from gpjaxpot.structures.labels import Frame
-from gpjaxpot.structures.reference import fit_reference
+from gpjaxpot.structures.reference import fit_reference, with_cohesion
 from gpjaxpot.structures.splits import spread_order
 
 Callback = Callable[[str, int, int], None]
@@ -70,7 +70,7 @@ def search(
     """
     reach = max(kernel.reach, *(r.high for name, r in ranges.items() if name.endswith("cutoff")), 0.0)
     some = spread_sample(frames, 4 * ATOMS[1])  # of large sets neighbours of all would take long
-    data = collect(some, fit_reference(frames), Noise(None, None, None), (True, True, False))
+    data = collect(some, with_cohesion(fit_reference(frames), frames), Noise(None, None, None), (True, True, False))
     found = [neighbourhood(f.structure, kernel.species, reach) for f in some]
     neighbours = sum(len(f.pairs.centres) for f in found) / max(1, sum(len(f.structure) for f in found))
     features = sum(t.descriptor.n_features for t in kernel.terms)

@@ -19,6 +19,7 @@ from gpjaxpot.gp.sparse import SparsePosterior
 from gpjaxpot.linalg.cholesky import Cholesky
 from gpjaxpot.potential.calibration_file import pack, unpack
 from gpjaxpot.potential.centres import Centres
+from gpjaxpot.potential.cohesion import Cohesion
 from gpjaxpot.potential.draws import Draws
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.kernel_spec import from_spec
@@ -30,17 +31,18 @@ from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 # Format 2 has several posteriors mixed, which a reader of format 1 would take for one; format 3 has projected
-# descriptors or a refined mean; format 4 has a calibration; format 5 has a repulsion.  A model is written in the lowest
-# format that can hold it.
-FORMAT = 5
+# descriptors or a refined mean; format 4 has a calibration; format 5 has a repulsion; format 6 has a cohesion.  A model
+# is written in the lowest format that can hold it.
+FORMAT = 6
 MAGIC = "gpjaxpot"
 # Arrays of a posterior, in the order of its fields.
 SPARSE = ("weights", "whitening", "factor", "log_marginal_likelihood")
 MIXED = ("weights", "whitening", "factor", "between", "shares", "log_marginal_likelihood")
 # Arrays of drawn functions, beside those of each term.
 DRAWN = ("values", "species", "weights")
-# Arrays of a repulsion.
+# Arrays of a repulsion and of a cohesion.
 RADII = ("outer", "inner", "charges")
+BONDS = ("energies", "enough", "cutoff")
 HEADER = "gpjaxpot"
 # A header of more than this many bytes is no model's.
 LARGEST_HEADER = 100_000_000
@@ -71,6 +73,8 @@ def save(potential: Potential, path: str | Path) -> None:
         arrays |= parts
     if potential.repulsion is not None:
         arrays |= {f"repulsion.{name}": np.asarray(getattr(potential.repulsion, name), order="C") for name in RADII}
+    if potential.cohesion is not None:
+        arrays |= {f"cohesion.{name}": np.asarray(getattr(potential.cohesion, name), order="C") for name in BONDS}
     header = {
         "magic": MAGIC,
         "format": _format(potential),
@@ -109,6 +113,8 @@ def load(path: str | Path) -> Potential:
 
 def _format(potential: Potential) -> int:
     """The lowest format that holds all of it."""
+    if potential.cohesion is not None:
+        return 6
     if potential.repulsion is not None:
         return 5
     if potential.calibration is not None:
@@ -224,9 +230,11 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
         None if more.get("reported") is None else tuple(more["reported"]), factors,
     )  # fmt: skip
     ref = record["reference"]
+    bound = ref.get("cohesion")
     reference = EnergyReference(
-        tuple(ref["numbers"]), np.array(ref["values"], dtype=float), ref["origin"], ref["note"]
-    )
+        tuple(ref["numbers"]), np.array(ref["values"], dtype=float), ref["origin"], ref["note"],
+        None if bound is None else np.array(bound, dtype=float),
+    )  # fmt: skip
     centres = model.centres(kernel)
     # Weights of a draw from the posterior differ from the mean's.
     centres = eqx.tree_at(lambda c: c.values, centres, jnp.asarray(arrays["centres.values"]))
@@ -235,7 +243,10 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
     repulsion = None
     if "repulsion.outer" in arrays:
         repulsion = Repulsion(*(jnp.asarray(arrays[f"repulsion.{name}"]) for name in RADII))
-    return Potential(kernel, model, centres, reference, noise, record, calibration, repulsion)
+    cohesion = None
+    if "cohesion.energies" in arrays:
+        cohesion = Cohesion(*(jnp.asarray(arrays[f"cohesion.{name}"]) for name in BONDS))
+    return Potential(kernel, model, centres, reference, noise, record, calibration, repulsion, cohesion)
 
 
 def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:

@@ -18,13 +18,14 @@ from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.calibration import Calibration, root_spread
 from gpjaxpot.potential.centres import Centres
+from gpjaxpot.potential.cohesion import Cohesion
 from gpjaxpot.potential.collapsed import Collapsed, collapses
 from gpjaxpot.potential.crew import all_devices
 from gpjaxpot.potential.exact_model import ExactModel
 from gpjaxpot.potential.joint import Joint, joint_posterior
 from gpjaxpot.potential.plain_method import plain_method
 from gpjaxpot.potential.prediction import Prediction, noise_fields
-from gpjaxpot.potential.predictor import Neighbours, single
+from gpjaxpot.potential.predictor import Fixed, Neighbours, single
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sharded import evaluate_many
 from gpjaxpot.potential.sparse_model import SparseModel
@@ -58,6 +59,9 @@ class Potential(eqx.Module):
     """What makes raw spreads hold; None if there were too few data, or it was not wanted."""
     repulsion: Repulsion | None = None
     """Of atoms nearer to each other than any in the data; part of the mean, and zero on all training structures."""
+    cohesion: Cohesion | None = None
+    """What atoms lose with their last neighbours of the energy that `reference` has for bound ones; part of the mean,
+    and zero on all training structures but isolated atoms."""
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -73,6 +77,11 @@ class Potential(eqx.Module):
     def mean(self) -> Centres | Collapsed:
         """What predictions are made from: `centres`, or the polynomial that they are where that is cheaper."""
         return Collapsed.make(self.kernel, self.centres) if collapses(self.kernel, self.centres) else self.centres
+
+    @cached_property
+    def fixed(self) -> Fixed:
+        """What the mean has beside the Gaussian process's and the energies per species."""
+        return tuple(term for term in (self.repulsion, self.cohesion) if term is not None)
 
     @plain_method
     def predict(
@@ -112,10 +121,10 @@ class Potential(eqx.Module):
         self, structure: Structure, finder: Neighbours, uncertainty: bool, covariance: bool, dtype: str = "float64"
     ) -> tuple[Prediction, Any]:
         """Predict one structure as `predict` does; with spreads, also the vectors of its environments, one a row."""
-        energies, forces, virial = finder.mean(self.kernel, self.mean, self.repulsion, structure, dtype)
+        energies, forces, virial = finder.mean(self.kernel, self.mean, self.fixed, structure, dtype)
         n = len(structure)
-        alone = finder.alone(self.reference, structure)
-        fields = _means(structure, alone, energies[:n], forces[:, :n].T.copy(), virial[:, 0])
+        species = finder.per_species(self.reference, structure)
+        fields = _means(structure, species, energies[:n], forces[:, :n].T.copy(), virial[:, 0])
         vectors = None
         if uncertainty or covariance:
             found = spreads(self.kernel, self.model, finder.close(structure), structure)
@@ -148,10 +157,10 @@ class Potential(eqx.Module):
         listed = [as_structure(s) for s in structures]
         if not listed:
             return []
-        model = self.kernel, self.mean, self.repulsion
-        kernel, mean, repulsion = single(model) if dtype == "float32" else model
+        model = self.kernel, self.mean, self.fixed
+        kernel, mean, fixed = single(model) if dtype == "float32" else model
         found = [neighbourhood(s, self.species, self.cutoff) for s in listed]
-        made = evaluate_many(kernel, mean, repulsion, found, all_devices() if mesh is None else mesh)
+        made = evaluate_many(kernel, mean, fixed, found, all_devices() if mesh is None else mesh)
         return [
             Prediction(**_means(s, self.reference.energies(s), m.energies, m.forces, m.virial))
             for s, m in zip(listed, made, strict=True)
@@ -269,10 +278,10 @@ def as_structure(given: Any, finder: Neighbours | None = None) -> Structure:
 
 
 def _means(
-    structure: Structure, alone: AnyArray, energies: AnyArray, forces: AnyArray, virial: AnyArray
+    structure: Structure, species: AnyArray, energies: AnyArray, forces: AnyArray, virial: AnyArray
 ) -> dict[str, Any]:
-    """Fields of a `Prediction` without uncertainties, from what the fast path gives and what the atoms have `alone`."""
-    energies = energies + alone
+    """Fields of a `Prediction` without uncertainties, from what the fast path gives and those per species."""
+    energies = energies + species
     stress = None if structure.volume is None else virial / structure.volume
     return {"energy": float(np.sum(energies)), "energies": energies, "forces": forces, "stress": stress}
 

@@ -21,6 +21,7 @@ from gpjaxpot.descriptors.staged import expand, pullback
 from gpjaxpot.devices import on_cpu
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.centres import Centres
+from gpjaxpot.potential.cohesion import Cohesion
 from gpjaxpot.potential.collapsed import Collapsed
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.structures.batch import Batch, Neighbourhood, atom_bucket, collate, slot_bucket
@@ -28,6 +29,8 @@ from gpjaxpot.structures.batch import neighbourhood as find
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
+# What the mean has beside the Gaussian process's.
+Fixed = tuple[Repulsion | Cohesion, ...]
 # Atoms evaluated at once: on a CPU few, so that they stay in cache; elsewhere enough to fill a card.
 CHUNK = 64
 CARD_CHUNK = 8192
@@ -45,7 +48,7 @@ class Evaluated(eqx.Module):
 
 @jax.jit  # not filter_jit: all leaves are arrays, and a call costs a tenth of a small prediction less
 def evaluate(
-    kernel: EnergyKernel, mean: Centres | Collapsed, batch: Batch, repulsion: Repulsion | None = None
+    kernel: EnergyKernel, mean: Centres | Collapsed, batch: Batch, fixed: Fixed = ()
 ) -> Evaluated:
     """Energies, forces and strain derivatives of all structures in `batch`."""
     r = batch.displacements().astype(mean.dtype)
@@ -53,8 +56,8 @@ def evaluate(
     # An accelerator's own choice for float32 keeps ten bits of each factor.
     with jax.default_matmul_precision("highest"):
         energies, slopes = _in_chunks(lambda *x: _chunk(kernel, mean, batch.slots, *x), arguments, batch.n_atoms)
-    if repulsion is not None:
-        energies, slopes = repulsion.add(energies, slopes, r, batch)
+    for term in fixed:
+        energies, slopes = term.add(energies, slopes, r, batch)
     virial = jnp.einsum("bka,cka->bca", r, slopes)
     sym = jnp.stack([0.5 * (virial[i, j] + virial[j, i]) for i, j in VOIGT])
     owner, count = batch.owner, batch.n_structures + 1
@@ -105,22 +108,22 @@ class Bound:
     """The mean of a potential on one batch, its arguments flattened once, as a function of the positions alone."""
 
     def __init__(
-        self, kernel: EnergyKernel, mean: Centres | Collapsed, repulsion: Repulsion | None, batch: Batch, dtype: str
+        self, kernel: EnergyKernel, mean: Centres | Collapsed, fixed: Fixed, batch: Batch, dtype: str
     ):
         """Cast the model to `dtype`, and keep all leaves; positions are subtracted in float64 before they are cast."""
-        self.made_of = (kernel, mean, batch, repulsion)
+        self.made_of = (kernel, mean, batch, fixed)
         self.dtype = dtype
         if dtype == "float32":
-            kernel, mean, repulsion = single((kernel, mean, repulsion))
-        leaves, self.tree = jax.tree.flatten((kernel, mean, batch, repulsion))
+            kernel, mean, fixed = single((kernel, mean, fixed))
+        leaves, self.tree = jax.tree.flatten((kernel, mean, batch, fixed))
         place = next(i for i, leaf in enumerate(leaves) if leaf is batch.positions)
         self.before, self.after = tuple(leaves[:place]), tuple(leaves[place + 1 :])
 
     def belongs(
-        self, kernel: EnergyKernel, mean: Centres | Collapsed, repulsion: Repulsion | None, batch: Batch, dtype: str
+        self, kernel: EnergyKernel, mean: Centres | Collapsed, fixed: Fixed, batch: Batch, dtype: str
     ) -> bool:
         """Whether it was made of these very arguments."""
-        same = all(a is b for a, b in zip(self.made_of, (kernel, mean, batch, repulsion), strict=True))
+        same = all(a is b for a, b in zip(self.made_of, (kernel, mean, batch, fixed), strict=True))
         return same and self.dtype == dtype
 
     def __call__(self, positions: Float[np.ndarray, "atoms 3"]) -> tuple[np.ndarray, ...]:
@@ -149,27 +152,28 @@ class Neighbours:
         self._atoms = 0
         self._close: Neighbours | None = None
         self._bound: Bound | None = None
-        self._alone: tuple[EnergyReference, np.ndarray, np.ndarray] | None = None
+        self._per_species: tuple[EnergyReference, np.ndarray, np.ndarray] | None = None
 
     def mean(
         self,
         kernel: EnergyKernel,
         mean: Centres | Collapsed,
-        repulsion: Repulsion | None,
+        fixed: Fixed,
         structure: Structure,
         dtype: str,
     ) -> tuple[np.ndarray, ...]:
         """What `Bound` gives of `structure`, padding included; what does not change is kept from call to call."""
         batch = self._listed(structure)
-        if self._bound is None or not self._bound.belongs(kernel, mean, repulsion, batch, dtype):
-            self._bound = Bound(kernel, mean, repulsion, batch, dtype)
+        if self._bound is None or not self._bound.belongs(kernel, mean, fixed, batch, dtype):
+            self._bound = Bound(kernel, mean, fixed, batch, dtype)
         return self._bound(self._padded(structure, batch))
 
-    def alone(self, reference: EnergyReference, structure: Structure) -> Float[np.ndarray, " atoms"]:
-        """Energies (eV) of the atoms by themselves, found once for the same atoms."""
-        if self._alone is None or self._alone[0] is not reference or self._alone[1] is not structure.numbers:
-            self._alone = reference, structure.numbers, reference.energies(structure)
-        return self._alone[2]
+    def per_species(self, reference: EnergyReference, structure: Structure) -> Float[np.ndarray, " atoms"]:
+        """Energies (eV) per species of the atoms, found once for the same atoms."""
+        known = self._per_species
+        if known is None or known[0] is not reference or known[1] is not structure.numbers:
+            known = self._per_species = reference, structure.numbers, reference.energies(structure)
+        return known[2]
 
     def structure(self, atoms: Any) -> Structure:
         """Return `ase.Atoms` as a `Structure`; after the first of the same atoms in the same cell, in less time."""

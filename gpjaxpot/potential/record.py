@@ -65,6 +65,7 @@ def make_record(
             "values": [float(v) for v in reference.values],
             "origin": reference.origin,
             "note": reference.note,
+            "cohesion": None if reference.cohesion is None else [float(v) for v in reference.cohesion],
         },
         "log_marginal_likelihood": float(model.posterior.log_marginal_likelihood),
         "jitter": None if sparse or isinstance(model.posterior, Mixture) else float(model.posterior.jitter),

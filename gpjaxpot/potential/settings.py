@@ -180,6 +180,9 @@ class Settings(_Part):
     hyper: HyperSettings = Field(default_factory=lambda: HyperSettings.model_validate({}))
     calibration: CalibrationSettings = Field(default_factory=lambda: CalibrationSettings.model_validate({}))
     repulsion: RepulsionSettings = Field(default_factory=lambda: RepulsionSettings.model_validate({}))
+    cohesion: bool = Field(
+        default=True, description="where isolated atoms are known, take off what bound atoms have beyond them, too"
+    )
     energy_per_species: dict[str, float] = Field(default_factory=dict)
 
 
@@ -278,6 +281,7 @@ def _known(place: Sequence[Any]) -> list[str]:
 def template_text() -> str:
     """Return a commented TOML text of every key with its default."""
     lines = ["# gpjaxpot: every key with its default. Leave out what you do not want to set."]
+    lines += ["", "cohesion = true".ljust(32) + f"# {Settings.model_fields['cohesion'].description}"]
     for name, part in (
         ("[[descriptor]]", DescriptorSettings),
         ("[kernel]", KernelSettings),

@@ -20,8 +20,7 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.batching import batches, collated
 from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.collapsed import Collapsed
-from gpjaxpot.potential.predictor import Evaluated, evaluate
-from gpjaxpot.potential.repulsion import Repulsion
+from gpjaxpot.potential.predictor import Evaluated, Fixed, evaluate
 from gpjaxpot.structures.batch import Batch, Neighbourhood
 
 # Batches of one device in one call: enough that calls cost little, few enough to stay small in memory.
@@ -41,7 +40,7 @@ class Mean:
 def evaluate_many(
     kernel: EnergyKernel,
     mean: Centres | Collapsed,
-    repulsion: Repulsion | None,
+    fixed: Fixed,
     found: Sequence[Neighbourhood],
     mesh: Mesh,
 ) -> list[Mean]:
@@ -49,7 +48,7 @@ def evaluate_many(
 
     Every process of a mesh must call this with the same structures.
     """
-    model = _placed((kernel, mean, repulsion), mesh)
+    model = _placed((kernel, mean, fixed), mesh)
     groups = sorted(batches(found, len(kernel.species)), key=lambda group: group[1:])
     means: dict[int, Mean] = {}
     for _, alike in groupby(groups, key=lambda group: group[1:]):
@@ -65,13 +64,13 @@ def evaluate_many(
 
 @partial(jax.jit, static_argnums=0)
 def _evaluate(
-    mesh: Mesh, model: tuple[EnergyKernel, Centres | Collapsed, Repulsion | None], stacked: Batch
+    mesh: Mesh, model: tuple[EnergyKernel, Centres | Collapsed, Fixed], stacked: Batch
 ) -> Evaluated:
     """Means of stacked batches, each made where it lies, and then known everywhere."""
 
     def share(model: tuple[Any, Any, Any], own: Batch) -> Evaluated:
-        kernel, mean, repulsion = model
-        made = jax.lax.map(lambda batch: evaluate(kernel, mean, batch, repulsion), own)
+        kernel, mean, fixed = model
+        made = jax.lax.map(lambda batch: evaluate(kernel, mean, batch, fixed), own)
         return jax.tree.map(lambda x: jax.lax.all_gather(x, mesh.axis_names, tiled=True), made)
 
     specs = (WHOLE, PartitionSpec(mesh.axis_names))

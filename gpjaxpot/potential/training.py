@@ -42,14 +42,13 @@ def observations(
 ) -> Observations:
     """Collect the labels of `frame` that are trained on; `use` says which of E, F, stress are.
 
-    The energy of the isolated atoms is taken off.  An isolated atom's forces are zero by symmetry and are
-    left out.
+    The energies per species are taken off.  An isolated atom's forces are zero by symmetry and are left out.
     """
     n = len(frame.structure)
     labels = frame.labels
     parts = []
     if use[0] and labels.energy is not None:
-        target = np.array([labels.energy - reference.total(frame.structure)])
+        target = np.array([labels.energy - reference.total(frame.structure, frame.isolated)])
         parts.append((0, np.zeros(1, np.int64), target))
     if use[1] and labels.forces is not None and not frame.isolated:
         parts.append((1, 1 + np.arange(3 * n), labels.forces.reshape(-1)))

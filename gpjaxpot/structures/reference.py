@@ -27,15 +27,17 @@ class EnergyReference(eqx.Module):
     values: Float[np.ndarray, " species"]
     origin: str = eqx.field(static=True)
     note: str = eqx.field(static=True, default="")
+    cohesion: Float[np.ndarray, " species"] | None = None
+    """What atoms that are bound have beyond `values`, on the average (eV); None where that is left to be learned."""
 
-    def energies(self, structure: Structure) -> Float[np.ndarray, " atoms"]:
-        """Return the energy of the species of each atom of `structure`, in eV.
+    def energies(self, structure: Structure, isolated: bool = False) -> Float[np.ndarray, " atoms"]:
+        """Return the energy of the species of each atom of `structure`, in eV, with cohesion unless it is `isolated`.
 
         Raises:
             InputError: for a species without a value.
         """
         table = np.full(len(SYMBOLS), np.nan)
-        table[list(self.numbers)] = self.values
+        table[list(self.numbers)] = self.values if isolated or self.cohesion is None else self.values + self.cohesion
         energies = table[structure.numbers]
         if np.isnan(energies).any():
             unknown = sorted(set(structure.numbers[np.isnan(energies)].tolist()))
@@ -45,9 +47,14 @@ class EnergyReference(eqx.Module):
             )
         return energies
 
-    def total(self, structure: Structure) -> float:
+    @property
+    def cohesive_energies(self) -> dict[int, float]:
+        """Cohesion (eV) by atomic number; empty where it is left to be learned."""
+        return {} if self.cohesion is None else dict(zip(self.numbers, self.cohesion.tolist(), strict=True))
+
+    def total(self, structure: Structure, isolated: bool = False) -> float:
         """Return the sum of `energies`, in eV."""
-        return float(np.sum(self.energies(structure)))
+        return float(np.sum(self.energies(structure, isolated)))
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,18 @@ def fit_reference(
         return _made(numbers, table, "isolated atoms", _joined(text, note))
     fitted, text = _least_squares(frames, open_species, fixed, alone)
     return _made(numbers, {**fitted, **fixed}, "least squares", _joined(text, note))
+
+
+def with_cohesion(reference: EnergyReference, frames: Sequence[Frame]) -> EnergyReference:
+    """Return `reference` with the energies per species that structures of more than one atom have beyond it.
+
+    By least squares over energies per atom, of minimum norm where the compositions leave a choice.
+    """
+    used = [f for f in frames if f.labels.energy is not None and not f.isolated]
+    beyond = [((f.labels.energy or 0.0) - reference.total(f.structure, True)) / len(f.structure) for f in used]
+    table = _fractions([f.structure for f in used], reference.numbers)
+    found = np.linalg.lstsq(table, np.array(beyond), rcond=None)[0] if used else np.zeros(len(reference.numbers))
+    return eqx.tree_at(lambda r: r.cohesion, reference, found, is_leaf=lambda x: x is None)
 
 
 def _made(
