@@ -7,7 +7,8 @@ what the derivatives of the descriptor say.  Then environments act on environmen
     $g_i = \partial e_i / \partial p_i = \sum_j [κ' a_j + κ'' p_i \cdot v_j] p_j + κ' v_j$,   $t_{ij} = p_i \cdot p_j$,
 
 four matrix products of the environments with each other, and e and g are unfolded into observables as α was folded.
-The cost for each structure is that of a prediction with all others; nothing of the size of the covariance is kept.
+The cost for each structure is that of a prediction with all others; of what has the size of all pairs of environments,
+which are a tenth of the covariance or less, only the t are kept, as far as there is room.
 Source: the chain rule; the idea for forces alone is in Chmiela et al., Nat. Commun. 9, 3887 (2018), SI.
 """
 
@@ -50,10 +51,13 @@ class Contracted:
 
     kernel: EnergyKernel
     n_data: int
+    room: float = 0.0
+    """Bytes for products of vectors, which no α changes; what does not fit is made for each α."""
     parts: list[_Part] = field(default_factory=list)
     _features: list[list[np.ndarray]] = field(default_factory=list)
     _species: list[np.ndarray] = field(default_factory=list)
     _energy: list[np.ndarray] = field(default_factory=list)
+    _kept: dict[tuple[int, int, int], np.ndarray] = field(default_factory=dict)
 
     def add(self, batch: Batch, staged: Stage, sizes: Sequence[int], places: Sequence[Int[np.ndarray, "_"]]) -> None:
         """Take in a batch of structures of `sizes` atoms.
@@ -76,6 +80,7 @@ class Contracted:
         begin = sum(len(s) for s in self._species)
         self.parts.append(_Part(begin, moved, sums, edges, tuple(sums.moves(m) for m in staged.moves)))
         self._features.append([np.ascontiguousarray(np.asarray(f)[:, :total].T) for f in staged.features])
+        self._kept.clear()
         self._species.append(np.asarray(batch.species)[:total])
         self._energy.append(energy)
 
@@ -128,10 +133,11 @@ class Contracted:
         groups = [np.flatnonzero(species == s) for s in np.unique(species)]
         if self.kernel.similarity is not None:
             groups = [np.arange(len(species))]
-        for own in groups:
+        for group, own in enumerate(groups):
             rows = min(len(own), max(1, BLOCK // len(own)))
             weight = jnp.asarray(values[own])
-            for term, p, v, slope in zip(self.kernel.terms, self.features, gradients, slopes, strict=True):
+            columns = zip(self.kernel.terms, self.features, gradients, slopes, strict=True)
+            for place, (term, p, v, slope) in enumerate(columns):
                 # A projection leaves some species fewer features, and zeros for the rest.
                 used = np.flatnonzero(np.any(p[own] != 0.0, axis=0))
                 all_p, all_v = np.ascontiguousarray(p[own][:, used]), np.ascontiguousarray(v[own][:, used])
@@ -144,12 +150,24 @@ class Contracted:
                     if self.kernel.similarity is not None:
                         coupling = self.kernel.coupling(jnp.asarray(species[block]), jnp.asarray(species[own]))
                     here = all_p[first : first + rows]
-                    energy, by_p, by_v = _weights(term.kernel, coupling, here @ all_p.T, here @ all_v.T, weight)
+                    t = self._keep((group, place, first), here, all_p)
+                    energy, by_p, by_v = _weights(term.kernel, coupling, t, here @ all_v.T, weight)
                     done = start - first
                     energies[block[done:]] += np.asarray(energy)[done:]
                     mine[start : first + rows] = (np.asarray(by_p) @ all_p + np.asarray(by_v) @ all_v)[done:]
                 slope[np.ix_(own, used)] += mine
         return self.unfold(energies, slopes)
+
+    def _keep(
+        self, key: tuple[int, int, int], some: Float[np.ndarray, "rows _"], every: Float[np.ndarray, "environments _"]
+    ) -> Float[np.ndarray, "rows environments"]:
+        """Products of the vectors of `some` environments with those of `every` one, kept if there is room."""
+        found = self._kept.get(key)
+        if found is None or len(found) != len(some):
+            found = some @ every.T
+            if sum(t.nbytes for t in self._kept.values()) + found.nbytes <= self.room:
+                self._kept[key] = found
+        return found
 
     def environments(self) -> Environments:
         """All environments, as columns."""

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -31,6 +31,8 @@ REFINEMENT_OVERHEAD = 1.5
 # Seconds to compile, whatever the size; told in estimates, no part of the budget.
 COMPILATION = 15.0
 SAMPLED = 20
+# Seconds that the speed of the machine is measured for.
+MEASURED = 0.2
 # Share of the time in which inducing environments grow where a refinement may follow.  For molecules it does follow,
 # nearly always: theirs is smaller, and so many inducing environments are enough.
 GROWTH_SHARE = 0.6
@@ -65,6 +67,8 @@ class Estimate:
     """Products with the covariance of all data that a refinement has time for."""
     spare_bytes: int = 0
     """What the budget leaves for keeping what could be made again."""
+    room: float = 0.0
+    """Of the memory of a refinement, bytes for what each product would make again."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Lines of a table for people."""
@@ -206,7 +210,7 @@ class _Plans:
         refine = self._refinement(most)
         needed = memory
         if model.refine is True or not refine.why_not:
-            needed, longest = max(needed, refine.memory), longest + refine.seconds
+            needed, longest = max(needed, refine.memory + refine.room), longest + refine.seconds
         # Of a size that is given every batch is asked for once: nothing need be kept.
         again = model.n_inducing == "auto" or model.refine is not False
         kept_free = max(memory, refine.memory - refine.shared if not refine.why_not else 0.0)
@@ -215,6 +219,7 @@ class _Plans:
         return Estimate(
             "sparse", first, most, self.n, cost.atoms, int(needed), seconds + self.extra, longest + self.extra,
             self.free, reason, refine.why_not, refine.most_features, refine.products, spare,
+            refine.room,
         )  # fmt: skip
 
     @property
@@ -244,7 +249,8 @@ class _Plans:
     def _refinement(self, m: int) -> "_Refinement":
         """The refinement of a model with `m` inducing environments."""
         model, cost = self.model, self.cost
-        held, shared, flops = cost.refinement(m)
+        room = max(0.0, min(self.memory - cost.refinement(m, 0.0)[0], cost.vector_products()))
+        held, shared, flops = cost.refinement(m, room / cost.vector_products())
         seconds = REFINEMENT_OVERHEAD * flops / self.speed
         # The work grows in proportion to the components; of half of what they should be no good mean is made.
         share = REFINEMENT_SHARE * model.time / seconds
@@ -265,7 +271,7 @@ class _Plans:
         elif not all(t.kernel.cosine for t in self.kernel.terms):
             why_not = "the kernel is no function of p·q"
         products = int(PRODUCTS * REFINEMENT_SHARE * model.time / seconds)
-        return _Refinement(held, shared, seconds, why_not, most_features, products)
+        return _Refinement(held, shared, seconds, why_not, most_features, products, room)
 
 
 @dataclass(frozen=True)
@@ -277,6 +283,7 @@ class _Refinement:
     why_not: str
     most_features: int | None
     products: int
+    room: float
 
 
 def free_memory() -> int:
@@ -313,10 +320,17 @@ def _mean_neighbours(frames: Sequence[Frame], reach: float) -> float:
 
 
 def _flops_per_second() -> float:
-    """Speed of a matrix product of the size that a fit makes."""
+    """Speed of a matrix product of the size that a fit makes, measured once a minute at the most."""
+    return _measured(int(time.monotonic() / 60.0))
+
+
+@lru_cache(maxsize=1)
+def _measured(_: int) -> float:
+    """Speed of matrix products over a while: on cores that are shared a moment tells nothing."""
     a, b = np.ones((1000, 400)), np.ones((400, 500))
     np.matmul(a, b)
-    start = time.perf_counter()
-    for _ in range(3):
+    count, start = 0, time.perf_counter()
+    while time.perf_counter() < start + MEASURED:
         np.matmul(a, b)
-    return 3 * 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (time.perf_counter() - start)
+        count += 1
+    return count * 2.0 * a.shape[0] * a.shape[1] * b.shape[1] / (time.perf_counter() - start)

@@ -39,11 +39,11 @@ class ExactSystem:
     edges: np.ndarray
 
     @classmethod
-    def make(cls, assembled: Assembled, callback: Callback) -> "ExactSystem":
-        """Stage every structure once, and keep what a product needs."""
+    def make(cls, assembled: Assembled, room: float, callback: Callback) -> "ExactSystem":
+        """Stage every structure once, and keep what a product needs, and in `room` bytes what it would make again."""
         training, data = assembled.training, assembled.data
         edges = np.cumsum([0, *(len(o) for o in data)])
-        whole = Contracted(training.kernel, int(edges[-1]))
+        whole = Contracted(training.kernel, int(edges[-1]), room)
         rank = assembled.whitening.shape[1]
         rows = np.empty((edges[-1], rank))
         for k in range(len(training)):

@@ -81,6 +81,7 @@ def refine(
     kept: Callable[[], Kept],
     settings: Settings,
     products: int,
+    room: float,
     callback: Callback,
 ) -> Refined:
     """Solve for the exact mean at `levels`, or at other noise if all levels are free and that predicts better.
@@ -92,6 +93,7 @@ def refine(
         kept: structures to leave out, with the sparse model's covariances.
         settings: whether to refine whatever the structures left out say, and what to make beside the mean.
         products: with the covariance of all data, for which there is time; a few are taken in any case.
+        room: bytes for keeping what each product would make again.
         callback: progress.
 
     Raises:
@@ -107,7 +109,7 @@ def refine(
     judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
     if not (judged or asked):
         return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
-    system = ExactSystem.make(assembled, callback)
+    system = ExactSystem.make(assembled, room, callback)
     reason, errors = "asked for", None
     if judged:
         best = _judge(system, assembled, start, places, kept(), asked, products, callback)

@@ -116,10 +116,17 @@ class SparseCost:
         """Memory of the derivatives of all batches, which are kept where there is room."""
         return 8.0 * STAGE_PADDING * 3.0 * self.atoms * self.neighbours * self.features
 
-    def refinement(self, m: int) -> tuple[float, float, float]:
-        """After a sparse fit with `m` inducing environments; second, the memory that takes over what that fit kept."""
+    def vector_products(self) -> float:
+        """Memory of the products of all environments' vectors that see each other."""
+        return 8.0 * len(self.kernel.terms) * self.alike * self.atoms**2
+
+    def refinement(self, m: int, kept: float) -> tuple[float, float, float]:
+        """After a sparse fit with `m` inducing environments; second, the memory that takes over what that fit kept.
+
+        `kept` is the share of the products of environments' vectors that are not made again, of memory besides.
+        """
         pairs = 3.0 * self.atoms * self.neighbours * self.features
-        product = 8.0 * self.features * self.alike * self.atoms**2 + 4.0 * pairs + 4.0 * self.n * m
+        product = (8.0 - 2.0 * kept) * self.features * self.alike * self.atoms**2 + 4.0 * pairs + 4.0 * self.n * m
         memory = 8.0 * (1.2 * pairs + self.n * m + 6.0 * self.atoms * self.features + 8.0 * m**2) + 3e8
         return memory, 8.0 * pairs, PRODUCTS * product
 

@@ -1,5 +1,7 @@
 """Products with the covariance equal the dense covariance times the vector, block by block."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,24 @@ def test_product_equals_the_dense_covariance(case):
         expected = full @ alpha
         np.testing.assert_allclose(whole.product(alpha), expected, atol=1e-10 * np.abs(expected).max())
     assert np.isfinite(full).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_products_that_are_kept_change_nothing(case, monkeypatch, share):
+    *_, whole = case
+    monkeypatch.setattr(contracted, "BLOCK", 5 * 4)
+    pairs = [np.sum(whole.species == s) ** 2 for s in np.unique(whole.species)]
+    if whole.kernel.similarity is not None:
+        pairs = [len(whole.species) ** 2]
+    room = share * 8 * sum(pairs) * len(whole.kernel.terms) * 1.5  # the last block of each reaches back
+    roomy = dataclasses.replace(whole, room=room, _kept={})
+    for seed in range(2):
+        alpha = np.random.default_rng(seed).normal(size=whole.n_data)
+        np.testing.assert_array_equal(roomy.product(alpha), whole.product(alpha))
+    kept = sum(t.nbytes for t in roomy._kept.values())
+    assert kept <= room
+    assert (kept > 0) == (share > 0)
+    assert not whole._kept
 
 
 def test_blocks_of_environments_change_nothing(case, monkeypatch):

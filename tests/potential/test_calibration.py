@@ -174,8 +174,10 @@ def test_vectors_that_are_made_anew_calibrate_as_those_that_are_kept(sparse, fra
     assert len(made) >= 2 * len(many)
     assert kept.calibration.novelty is not None
     a, b = (p.predict(frames[7], uncertainty=True) for p in (kept, anew))
-    for name in ("energy_uncertainty", "forces_uncertainty", "stress_uncertainty", "novelty"):
+    for name in ("energy_uncertainty", "forces_uncertainty", "stress_uncertainty"):
         assert_allclose(getattr(b, name), getattr(a, name), rtol=1e-6, atol=1e-8)
+    # Made in batches of other shapes, vectors differ in their last digits, and the mixture of so few in more.
+    assert_allclose(b.novelty, a.novelty, rtol=1e-4, atol=1e-7)
 
 
 def test_a_reduction_is_learned_from_so_many_numbers_at_most():
