@@ -11,46 +11,33 @@ in every derivative.  An atom with half of these neighbours keeps 7/8 of its coh
 electronic density of states, whose root binds, would have it about (Finnis & Sinclair, Phil. Mag. A 50, 45 (1984)).
 """
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.descriptors.cutoff import smooth_cutoff
+from gpjaxpot.potential.fixed_energy import FixedEnergy
 from gpjaxpot.structures.batch import Batch
 
 
-class Cohesion(eqx.Module):
+class Cohesion(FixedEnergy):
     """Cohesive energies, and with how many neighbours they are whole."""
 
-    energies: Float[AnyArray, " species"]
+    cohesive: Float[AnyArray, " species"]
     """eV, negative where atoms bind; species in the order of the kernel's."""
     enough: Float[AnyArray, " species"]
     """Sum of the weights of an atom's neighbours from which on nothing is taken back."""
     cutoff: Float[AnyArray, ""]
     """Å."""
 
-    def lost(self, r: Float[Array, "3 slots atoms"], batch: Batch) -> Float[Array, " atoms"]:
+    def energies(self, r: Float[Array, "3 slots atoms"], batch: Batch) -> Float[Array, " atoms"]:
         """Cohesion (eV) that each atom lacks, for displacements `r` (Å) of `batch`; 0 for padding."""
         missing = jnp.maximum(1.0 - self._weights(r, batch) / self.enough[batch.species], 0.0)
-        return -jnp.asarray(self.energies)[batch.species] * missing**3 * batch.atom_mask
+        return -jnp.asarray(self.cohesive)[batch.species] * missing**3 * batch.atom_mask
 
-    def add(
-        self,
-        energies: Float[Array, " atoms"],
-        slopes: Float[Array, "3 slots atoms"],
-        r: Float[Array, "3 slots atoms"],
-        batch: Batch,
-    ) -> tuple[Float[Array, " atoms"], Float[Array, "3 slots atoms"]]:
-        """Take cohesion back from per-atom energies, and its derivative by `r`, if any atom lacks neighbours."""
-
-        def act(energies, slopes):
-            own, back = jax.vjp(lambda r: self.lost(r, batch), r)
-            return energies + own, slopes + back(jnp.ones_like(own))[0]
-
-        lacking = batch.atom_mask & (self._weights(r, batch) < self.enough[batch.species])
-        return jax.lax.cond(jnp.any(lacking), act, lambda *same: same, energies, slopes)
+    def acts(self, r: Float[Array, "3 slots atoms"], batch: Batch) -> Bool[Array, ""]:
+        """Whether any atom lacks neighbours."""
+        return jnp.any(batch.atom_mask & (self._weights(r, batch) < self.enough[batch.species]))
 
     def _weights(self, r: Float[Array, "3 slots atoms"], batch: Batch) -> Float[Array, " atoms"]:
         """Sum of the weights of each atom's neighbours."""

@@ -42,7 +42,7 @@ MIXED = ("weights", "whitening", "factor", "between", "shares", "log_marginal_li
 DRAWN = ("values", "species", "weights")
 # Arrays of a repulsion and of a cohesion.
 RADII = ("outer", "inner", "charges")
-BONDS = ("energies", "enough", "cutoff")
+BONDS = ("cohesive", "enough", "cutoff")
 HEADER = "gpjaxpot"
 # A header of more than this many bytes is no model's.
 LARGEST_HEADER = 100_000_000
@@ -244,7 +244,7 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
     if "repulsion.outer" in arrays:
         repulsion = Repulsion(*(jnp.asarray(arrays[f"repulsion.{name}"]) for name in RADII))
     cohesion = None
-    if "cohesion.energies" in arrays:
+    if "cohesion.cohesive" in arrays:
         cohesion = Cohesion(*(jnp.asarray(arrays[f"cohesion.{name}"]) for name in BONDS))
     return Potential(kernel, model, centres, reference, noise, record, calibration, repulsion, cohesion)
 

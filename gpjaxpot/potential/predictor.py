@@ -21,16 +21,15 @@ from gpjaxpot.descriptors.staged import expand, pullback
 from gpjaxpot.devices import on_cpu
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.centres import Centres
-from gpjaxpot.potential.cohesion import Cohesion
 from gpjaxpot.potential.collapsed import Collapsed
-from gpjaxpot.potential.repulsion import Repulsion
+from gpjaxpot.potential.fixed_energy import FixedEnergy
 from gpjaxpot.structures.batch import Batch, Neighbourhood, atom_bucket, collate, slot_bucket
 from gpjaxpot.structures.batch import neighbourhood as find
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 # What the mean has beside the Gaussian process's.
-Fixed = tuple[Repulsion | Cohesion, ...]
+Fixed = tuple[FixedEnergy, ...]
 # Atoms evaluated at once: on a CPU few, so that they stay in cache; elsewhere enough to fill a card.
 CHUNK = 64
 CARD_CHUNK = 8192

@@ -10,14 +10,13 @@ Source: Ziegler, Biersack & Littmark, *The Stopping and Range of Ions in Solids*
 digit, as LAMMPS has them (pair_style zbl): they add up to 1.
 """
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.descriptors.cutoff import smooth_cutoff
+from gpjaxpot.potential.fixed_energy import FixedEnergy
 from gpjaxpot.structures.batch import Batch
 from gpjaxpot.units import BOHR_TO_A, HARTREE_TO_EV
 
@@ -38,7 +37,7 @@ def screened_coulomb(
     return COULOMB * first * second / r * screening
 
 
-class Repulsion(eqx.Module):
+class Repulsion(FixedEnergy):
     """Radii between which the repulsion of each two species is switched off, and their nuclear charges."""
 
     outer: Float[AnyArray, "species species"]
@@ -58,21 +57,9 @@ class Repulsion(eqx.Module):
         switch = smooth_cutoff(distance / limit, 1.0, 1.0 - self.inner)
         return 0.5 * jnp.sum(jnp.where(near, plain * switch, 0.0), axis=0)
 
-    def add(
-        self,
-        energies: Float[Array, " atoms"],
-        slopes: Float[Array, "3 slots atoms"],
-        r: Float[Array, "3 slots atoms"],
-        batch: Batch,
-    ) -> tuple[Float[Array, " atoms"], Float[Array, "3 slots atoms"]]:
-        """Add the repulsion to per-atom energies and their derivative by `r`, if any two atoms are near enough."""
-
-        def act(energies, slopes):
-            own, back = jax.vjp(lambda r: self.energies(r, batch), r)
-            return energies + own, slopes + back(jnp.ones_like(own))[0]
-
-        # Where it is zero, which is nearly always, it costs a comparison of distances.
-        return jax.lax.cond(jnp.any(self._near(r, batch)[2]), act, lambda *same: same, energies, slopes)
+    def acts(self, r: Float[Array, "3 slots atoms"], batch: Batch) -> Bool[Array, ""]:
+        """Whether any two atoms are near enough: nearly never, and told by a comparison of distances."""
+        return jnp.any(self._near(r, batch)[2])
 
     def _near(self, r: Array, batch: Batch) -> tuple[Array, Array, Bool[Array, "slots atoms"]]:
         """Squared distances, outer radii, and which pairs are nearer than these."""

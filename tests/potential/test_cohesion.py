@@ -80,13 +80,13 @@ def test_energies_of_two_species_are_the_plain_sums():
     numbers, positions = np.array([1, 8, 8, 1, 1]), rng.uniform(0, 4.0, size=(5, 3))
     cohesion = Cohesion(jnp.array([-2.0, -5.0]), jnp.array([0.8, 2.0]), jnp.array(3.1))
     batch = batch_of(gp.Structure(positions, numbers), WATER, 3.5, atoms=8)
-    lost = np.asarray(cohesion.lost(batch.displacements(), batch))
+    lost = np.asarray(cohesion.energies(batch.displacements(), batch))
     expected = written_out(numbers, positions, {1: -2.0, 8: -5.0}, {1: 0.8, 8: 2.0}, 3.1)
     assert np.count_nonzero(expected) >= 2
     np.testing.assert_allclose(lost[:5], expected, rtol=1e-12)
     np.testing.assert_array_equal(lost[5:], 0.0)
     rounded, small = single((cohesion, batch))
-    lost = rounded.lost(small.displacements(), small)
+    lost = rounded.energies(small.displacements(), small)
     assert lost.dtype == jnp.float32
     np.testing.assert_allclose(lost[:5], expected, rtol=1e-4, atol=1e-6)
 
@@ -101,7 +101,7 @@ def test_it_is_smooth_to_the_second_derivative():
     def three(d):
         def energy(d):
             at = jnp.zeros((4, 3)).at[1, 0].set(d)
-            return jnp.sum(cohesion.lost(replace(batch, positions=at).displacements(), batch))
+            return jnp.sum(cohesion.energies(replace(batch, positions=at).displacements(), batch))
 
         return jnp.stack([energy(d), jax.grad(energy)(d), jax.grad(jax.grad(energy))(d)])
 
@@ -191,7 +191,7 @@ def test_of_a_species_that_is_nowhere_bound_there_is_none():
     frames = [*bound(2), isolated(), isolated(32, -5.0)]
     reference = with_cohesion(fit_reference(frames), frames)
     made = make_cohesion(frames, reference, (14, 32), 4.5)
-    assert float(made.energies[1]) == 0.0
+    assert float(made.cohesive[1]) == 0.0
     assert np.isfinite(np.asarray(made.enough)).all()
 
 
