@@ -163,7 +163,7 @@ class Contracted:
     ) -> Float[np.ndarray, "rows environments"]:
         """Products of the vectors of `some` environments with those of `every` one, kept if there is room."""
         found = self._kept.get(key)
-        if found is None or len(found) != len(some):
+        if found is None:
             found = some @ every.T
             if sum(t.nbytes for t in self._kept.values()) + found.nbytes <= self.room:
                 self._kept[key] = found

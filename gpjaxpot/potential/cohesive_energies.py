@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from gpjaxpot.potential.choices import Choice
 from gpjaxpot.potential.cohesion import Cohesion
@@ -22,50 +23,44 @@ LEAST_WEIGHT = 0.1
 
 
 def choose_cohesion(
-    frames: Sequence[Frame], reference: EnergyReference, cutoff: float, wanted: bool
-) -> tuple[EnergyReference, Choice]:
-    """The energies per species, with cohesion where isolated atoms are known and every other atom is bound."""
+    frames: Sequence[Frame], reference: EnergyReference, species: Sequence[int], cutoff: float, wanted: bool
+) -> tuple[EnergyReference, Cohesion | None, Choice]:
+    """The energies per species, with cohesion where isolated atoms are known and every other atom is bound.
+
+    And the cohesion, for `species` and whole for all atoms that are bound in `frames`; None if there is none.
+    """
     key = "cohesion"
-    if not wanted:
-        return reference, Choice(key, False, "asked for")
-    why = _why_none(frames, reference, cutoff)
-    if why:
-        return reference, Choice(key, False, why)
+    why, enough = _enough(frames, reference, species, cutoff) if wanted else ("asked for", None)
+    if enough is None:
+        return reference, None, Choice(key, False, why)
     made = with_cohesion(reference, frames)
-    energies = [f"{symbol(z)} {e:.2f}" for z, e in made.cohesive_energies.items()]
-    return made, Choice(key, True, f"bound atoms have {', '.join(energies)} eV beyond isolated ones")
+    found = made.cohesive_energies
+    energies = np.array([found.get(z, 0.0) for z in species])
+    told = ", ".join(f"{symbol(z)} {e:.2f}" for z, e in found.items())
+    cohesion = Cohesion(jnp.asarray(energies), jnp.asarray(enough), jnp.asarray(cutoff, float))
+    return made, cohesion, Choice(key, True, f"bound atoms have {told} eV beyond isolated ones")
 
 
-def make_cohesion(
+def _enough(
     frames: Sequence[Frame], reference: EnergyReference, species: Sequence[int], cutoff: float
-) -> Cohesion | None:
-    """The cohesion of `reference`, whole for all atoms that are bound in `frames`; None if it has none."""
-    if reference.cohesion is None:
-        return None
-    least = np.full(len(species), np.inf)
-    for frame in frames:
-        if not frame.isolated:
-            place = np.searchsorted(species, frame.structure.numbers)
-            np.minimum.at(least, place, _weights_and_nearest(frame.structure, cutoff)[0])
-    energies = np.array([reference.cohesive_energies.get(z, 0.0) for z in species])
-    enough = np.where(np.isfinite(least), MARGIN * least, 1.0)  # a species that is nowhere bound has no cohesion
-    return Cohesion(jnp.asarray(energies), jnp.asarray(enough), jnp.asarray(cutoff, float))
-
-
-def _why_none(frames: Sequence[Frame], reference: EnergyReference, cutoff: float) -> str:
-    """Why no cohesion can be told that bound atoms have and isolated ones lack; empty where it can."""
+) -> tuple[str, Float[np.ndarray, " species"] | None]:
+    """With what weight of neighbours an atom of each species is bound; or why that cannot be told."""
     if reference.origin == "least squares":
-        return "energies of isolated atoms are not known"
+        return "energies of isolated atoms are not known", None
+    least = np.full(len(species), np.inf)
     for frame in frames:
         weights, nearest = _weights_and_nearest(frame.structure, cutoff)
         where = frame.source or "a structure"
-        if frame.isolated and weights.any():
-            return f"{where}: an atom that is called isolated has others within {cutoff:.3g} Å"
-        if not frame.isolated and nearest.max() > BOND:
-            return f"{where}: an atom has no other within {BOND:g} of the sum of their covalent radii"
-        if not frame.isolated and weights.min() < LEAST_WEIGHT:
-            return f"{where}: an atom has no other well within the cutoff"
-    return ""
+        if frame.isolated:
+            if weights.any():
+                return f"{where}: an atom that is called isolated has others within {cutoff:.3g} Å", None
+            continue
+        if nearest.max() > BOND:
+            return f"{where}: an atom has no other within {BOND:g} of the sum of their covalent radii", None
+        if weights.min() < LEAST_WEIGHT:
+            return f"{where}: an atom has no other well within the cutoff", None
+        np.minimum.at(least, np.searchsorted(species, frame.structure.numbers), weights)
+    return "", np.where(np.isfinite(least), MARGIN * least, 1.0)  # a species that is nowhere bound has no cohesion
 
 
 def _weights_and_nearest(structure: Structure, cutoff: float) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.calibrate import calibrate, calibrate_known, check_wanted
 from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
-from gpjaxpot.potential.cohesive_energies import choose_cohesion, make_cohesion
+from gpjaxpot.potential.cohesive_energies import choose_cohesion
 from gpjaxpot.potential.crew import Crew
 from gpjaxpot.potential.growth import checkpoints
 from gpjaxpot.potential.hyper import check_free
@@ -89,7 +89,7 @@ def fit(
     _check_selection(parts, settings)
     kernel, choices = _kernel(frames, parts, settings, report)
     reference = fit_reference(frames, given=settings.energy_per_species or None)
-    reference, choice = choose_cohesion(frames, reference, kernel.reach, settings.cohesion)
+    reference, cohesion, choice = choose_cohesion(frames, reference, kernel.species, kernel.reach, settings.cohesion)
     choices.append(choice)
     task = Task(frames, reference, settings, report, crew)
     noise = initial_noise(settings.noise)
@@ -117,7 +117,6 @@ def fit(
     choices += _level_choices(settings, levels, free, learned, reference)
     repulsion, chosen = choose_repulsion(frames, final, settings.repulsion)
     choices += chosen
-    cohesion = make_cohesion(frames, reference, final.species, final.reach)
     calibration, choice = _calibration(fitted.left_out, frames, learned, settings)
     choices.append(choice)
     record = make_record(final, model, reference, learned, settings, choices, frames, data)

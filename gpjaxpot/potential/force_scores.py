@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,12 @@ class ForceScores:
             return None
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)), sources=tuple(sources))
 
-    @property
+    @cached_property
     def solid(self) -> Bool[np.ndarray, " atoms"]:
         """Whether the ellipsoid of an atom's force has a volume: no direction is certain by symmetry."""
         return np.all(self.stds > 0, axis=1) & (np.linalg.eigvalsh(self.covariances)[:, 0] > 0)
 
-    @property
+    @cached_property
     def lengths(self) -> Float[np.ndarray, " atoms"]:
         """Mahalanobis length of each error; of an atom with certain directions by its other components alone.
 

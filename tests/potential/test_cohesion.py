@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 import gpjaxpot as gp
 from gpjaxpot.potential.cohesion import Cohesion
-from gpjaxpot.potential.cohesive_energies import choose_cohesion, make_cohesion
+from gpjaxpot.potential.cohesive_energies import choose_cohesion
 from gpjaxpot.potential.predictor import single
 from gpjaxpot.structures.distances import covalent_radii
 from gpjaxpot.structures.reference import fit_reference, with_cohesion
@@ -189,8 +189,7 @@ def test_what_is_taken_off_is_least_squares_of_minimum_norm():
 
 def test_of_a_species_that_is_nowhere_bound_there_is_none():
     frames = [*bound(2), isolated(), isolated(32, -5.0)]
-    reference = with_cohesion(fit_reference(frames), frames)
-    made = make_cohesion(frames, reference, (14, 32), 4.5)
+    _, made, _ = choose_cohesion(frames, fit_reference(frames), (14, 32), 4.5, True)
     assert float(made.cohesive[1]) == 0.0
     assert np.isfinite(np.asarray(made.enough)).all()
 
@@ -212,18 +211,18 @@ def test_of_a_species_that_is_nowhere_bound_there_is_none():
 )
 def test_where_it_cannot_be_told_there_is_none(change, why):
     frames = change([*bound(2), isolated()])
-    reference, choice = choose_cohesion(frames, fit_reference(frames), 4.0, True)
+    reference, made, choice = choose_cohesion(frames, fit_reference(frames), (14,), 4.0, True)
     assert choice.value is False
     assert why in choice.reason
     assert reference.cohesion is None
-    assert make_cohesion(frames, reference, (14,), 4.0) is None
+    assert made is None
 
 
 def test_a_dimer_longer_than_a_bond_is_not_bound():
     at = 2 * covalent_radii()[14] * np.array([1.39, 1.41])
     for length, taken in zip(at, (True, False), strict=True):
         frames = [pair_at(length), isolated()]
-        _, choice = choose_cohesion(frames, fit_reference(frames), 5.0, True)
+        *_, choice = choose_cohesion(frames, fit_reference(frames), (14,), 5.0, True)
         assert choice.value is taken
 
 
