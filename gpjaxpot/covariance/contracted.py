@@ -45,6 +45,20 @@ class _Part:
     moves: tuple[Float[np.ndarray, "pairs_x _"], ...]
 
 
+@dataclass(frozen=True)
+class Own:
+    """Which environments and which observables are a structure's."""
+
+    environments: slice
+    energy: int
+    """Place of the energy in α; the length of α if it was not observed, as for all places."""
+    observed: Int[np.ndarray, " observables"]
+    """Places of the others that were observed."""
+    part: int
+    rows: Int[np.ndarray, " observables"]
+    """Theirs in the sums of the part."""
+
+
 @dataclass
 class Contracted:
     """The structures that a covariance is between, as `add` was given them; `product` multiplies by it."""
@@ -54,6 +68,7 @@ class Contracted:
     room: float = 0.0
     """Bytes for products of vectors, which no α changes; what does not fit is made for each α."""
     parts: list[_Part] = field(default_factory=list)
+    structures: list[Own] = field(default_factory=list)
     _features: list[list[np.ndarray]] = field(default_factory=list)
     _species: list[np.ndarray] = field(default_factory=list)
     _energy: list[np.ndarray] = field(default_factory=list)
@@ -69,15 +84,19 @@ class Contracted:
         sums = PairSums.of(batch, np.arange(total))
         moved = np.full(3 * n + 6 * n_structures, self.n_data)
         energy = np.empty(total, np.int64)
-        first = 0
+        begin, first = sum(len(s) for s in self._species), 0
         for k, (size, own) in enumerate(zip(sizes, places, strict=True)):
             energy[first : first + size] = own[0]
+            rows = np.empty(3 * size + 6, np.int64)
             for x in range(3):
-                moved[x * n + first : x * n + first + size] = own[1 + x : 1 + 3 * size : 3]
-            moved[3 * n + k :: n_structures] = own[1 + 3 * size :]
+                rows[x : 3 * size : 3] = x * n + first + np.arange(size)
+            rows[3 * size :] = 3 * n + k + n_structures * np.arange(6)
+            moved[rows] = own[1:]
+            seen = own[1:] < self.n_data
+            here = slice(begin + first, begin + first + size)
+            self.structures.append(Own(here, int(own[0]), own[1:][seen], len(self.parts), rows[seen]))
             first += size
         edges = np.searchsorted(sums.centre, np.arange(total + 1)) * 3
-        begin = sum(len(s) for s in self._species)
         self.parts.append(_Part(begin, moved, sums, edges, tuple(sums.moves(m) for m in staged.moves)))
         self._features.append([np.ascontiguousarray(np.asarray(f)[:, :total].T) for f in staged.features])
         self._kept.clear()
@@ -123,23 +142,34 @@ class Contracted:
             out[part.moved] += part.sums.adds @ along
         return out[:-1]
 
+    @property
+    def groups(self) -> list[Int[np.ndarray, "_"]]:
+        """Species of environments that see each other: unlike ones do not, unless a similarity couples them."""
+        present = np.unique(self.species)
+        return [present[k : k + 1] for k in range(len(present))] if self.kernel.similarity is None else [present]
+
+    def directions(self, structure: int, term: int) -> Float[np.ndarray, "environments observables features"]:
+        """How what was observed of a structure, but for its energy, moves the vectors of its environments."""
+        own = self.structures[structure]
+        part = self.parts[own.part]
+        adds, moves = part.sums.adds[own.rows].tocsc(), part.moves[term]
+        first, last = own.environments.start - part.first, own.environments.stop - part.first
+        edges = part.edges[first : last + 1]
+        return np.stack([adds[:, a:b] @ moves[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)])
+
     def product(self, alpha: Float[np.ndarray, " data"]) -> Float[np.ndarray, " data"]:
         """The prior covariance of all observables times α."""
         values, gradients = self.fold(alpha)
         energies = np.zeros(len(values))
         slopes = [np.zeros(f.shape) for f in self.features]
         species = self.species
-        # Unlike species do not see each other, unless a similarity couples them.
-        groups = [np.flatnonzero(species == s) for s in np.unique(species)]
-        if self.kernel.similarity is not None:
-            groups = [np.arange(len(species))]
+        groups = [np.flatnonzero(np.isin(species, group)) for group in self.groups]
         for group, own in enumerate(groups):
             rows = min(len(own), max(1, BLOCK // len(own)))
             weight = jnp.asarray(values[own])
             columns = zip(self.kernel.terms, self.features, gradients, slopes, strict=True)
             for place, (term, p, v, slope) in enumerate(columns):
-                # A projection leaves some species fewer features, and zeros for the rest.
-                used = np.flatnonzero(np.any(p[own] != 0.0, axis=0))
+                used = used_features(p[own])
                 all_p, all_v = np.ascontiguousarray(p[own][:, used]), np.ascontiguousarray(v[own][:, used])
                 mine = np.zeros(all_p.shape)
                 for start in range(0, len(own), rows):
@@ -172,6 +202,11 @@ class Contracted:
     def environments(self) -> Environments:
         """All environments, as columns."""
         return Environments(tuple(jnp.asarray(f.T) for f in self.features), jnp.asarray(self.species, jnp.int32))
+
+
+def used_features(vectors: Float[np.ndarray, "environments features"]) -> Int[np.ndarray, " used"]:
+    """Those that are not 0 for all: a projection leaves some species fewer, and zeros for the rest."""
+    return np.flatnonzero(np.any(vectors != 0.0, axis=0))
 
 
 @eqx.filter_jit

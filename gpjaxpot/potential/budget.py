@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -12,6 +12,7 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.crew import ALONE, Crew
+from gpjaxpot.potential.effort import Effort
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
 from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
 from gpjaxpot.potential.span import SPAN
@@ -41,6 +42,8 @@ MOST_REFINED = 2000
 # A refinement may take this share of the time; for that, components may fall to this share of what they would be.
 REFINEMENT_SHARE = 0.7
 LEAST_FEATURES = 0.4
+# By factors of the covariance of all data, it wants time for so many, and takes twice as many at the most.
+LEAST_FACTORS = 3
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,10 @@ class Estimate:
     """Why the mean of a sparse model is not to be refined unless asked for; "" if it may be."""
     most_features: int | None = None
     """Components with which a refinement that may follow keeps to its share of the time, or a span to all of it."""
-    products: int = 0
-    """Products with the covariance of all data that a refinement has time for."""
+    effort: Effort = Effort()
+    """What a refinement has time and memory for."""
     spare_bytes: int = 0
     """What the budget leaves for keeping what could be made again."""
-    room: float = 0.0
-    """Of the memory of a refinement, bytes for what each product would make again."""
 
     def rows(self) -> list[tuple[str, str]]:
         """Lines of a table for people."""
@@ -195,7 +196,7 @@ class _Plans:
         return Estimate(
             "sparse", size, size, self.n, self.cost.atoms, int(memory), seconds, seconds, self.free,
             "asked for" if asked else "model.selection=span: exact for any amount of data",
-            "its mean is the exact one", most, 0, max(0, int(self.memory - memory)),
+            "its mean is the exact one", most, Effort(), max(0, int(self.memory - memory)),
         )  # fmt: skip
 
     def sparse(self) -> Estimate:
@@ -210,7 +211,7 @@ class _Plans:
         refine = self._refinement(most)
         needed = memory
         if model.refine is True or not refine.why_not:
-            needed, longest = max(needed, refine.memory + refine.room), longest + refine.seconds
+            needed, longest = max(needed, refine.memory + refine.effort.room), longest + refine.seconds
         # Of a size that is given every batch is asked for once: nothing need be kept.
         again = model.n_inducing == "auto" or model.refine is not False
         kept_free = max(memory, refine.memory - refine.shared if not refine.why_not else 0.0)
@@ -218,8 +219,7 @@ class _Plans:
         needed = max(needed, memory + min(spare, cost.staged()))
         return Estimate(
             "sparse", first, most, self.n, cost.atoms, int(needed), seconds + self.extra, longest + self.extra,
-            self.free, reason, refine.why_not, refine.most_features, refine.products, spare,
-            refine.room,
+            self.free, reason, refine.why_not, refine.most_features, refine.effort, spare,
         )  # fmt: skip
 
     @property
@@ -247,31 +247,64 @@ class _Plans:
         return first, most
 
     def _refinement(self, m: int) -> "_Refinement":
-        """The refinement of a model with `m` inducing environments."""
+        """The refinement of a model with `m` inducing environments: by factors where that is possible."""
+        found, why_not = self._by_factors(m), ""
+        if self.model.solver == "iterations" or (found.why_not and self.model.solver == "auto"):
+            reason = found.why_not or "asked for"
+            found = self._by_iterations(m)
+            found = replace(found, effort=replace(found.effort, reason=reason))
+        model = self.model
+        if model.refine is False:
+            why_not = "not asked for"
+        elif not self.may_refine:
+            why_not = f"it takes minutes, and a fit may take {model.time:.0f} s"
+        elif not all(t.kernel.cosine for t in self.kernel.terms):
+            why_not = "the kernel is no function of p·q"
+        return replace(found, why_not=why_not or found.why_not)
+
+    @property
+    def _bounded(self) -> bool:
+        """Whether components may be fewer for the sake of the refinement."""
+        auto = self.model.features == self.model.most_features == "auto"
+        return self.may_refine and molecular(self.frames) and self.cost.projects and auto
+
+    def _by_factors(self, m: int) -> "_Refinement":
+        cost, time = self.cost, REFINEMENT_SHARE * self.model.time
+        held, per_feature, filling, each = cost.factor(m)
+        filling, each = filling / self.speed, each / self.speed
+        factors = int(min((time - filling) / each, 2.0 * LEAST_FACTORS))
+        size, why_not = f"the covariance of {self.n} observations and what makes it", ""
+        if held > self.memory:
+            why_not = f"{size} would take {held / 1e9:.1f} GB, more than the budget of {self.memory / 1e9:.1f} GB"
+        elif factors < LEAST_FACTORS:
+            needed = filling + LEAST_FACTORS * each
+            why_not = f"{size} would take about {needed:.0f} s, of {self.model.time:.0f} s for the fit"
+        factors = max(1, factors)
+        most_features = None
+        if self._bounded and not why_not:
+            by_time = cost.features * (time - LEAST_FACTORS * each) / filling
+            most_features = int(min(by_time, cost.features + (self.memory - held) / per_feature))
+        reason = f"{held / 1e9:.1f} GB and {filling + factors * each:.0f} s at the most fit the budget"
+        effort = Effort(factors, reason="asked for" if why_not else reason)
+        return _Refinement(held, 0.0, filling + factors * each, why_not, most_features, effort)
+
+    def _by_iterations(self, m: int) -> "_Refinement":
         model, cost = self.model, self.cost
         room = max(0.0, min(self.memory - cost.refinement(m, 0.0)[0], cost.vector_products()))
         held, shared, flops = cost.refinement(m, room / cost.vector_products())
         seconds = REFINEMENT_OVERHEAD * flops / self.speed
         # The work grows in proportion to the components; of half of what they should be no good mean is made.
         share = REFINEMENT_SHARE * model.time / seconds
-        auto = model.features == model.most_features == "auto"
-        bounded = self.may_refine and molecular(self.frames) and cost.projects and auto
-        most_features = int(share * cost.features) if bounded and share > LEAST_FEATURES else None
+        most_features = int(share * cost.features) if self._bounded and share > LEAST_FEATURES else None
         if most_features is not None and share < 1.0:
             held, seconds = share * held, share * seconds
         why_not = ""
-        if model.refine is False:
-            why_not = "not asked for"
-        elif not self.may_refine:
-            why_not = f"it takes minutes, and a fit may take {model.time:.0f} s"
-        elif held > self.memory:
+        if held > self.memory:
             why_not = f"it would need {held / 1e9:.1f} GB, more than the budget of {self.memory / 1e9:.1f} GB"
         elif seconds > model.time:
             why_not = f"it would need about {seconds:.0f} s, more than the budget of {model.time:.0f} s"
-        elif not all(t.kernel.cosine for t in self.kernel.terms):
-            why_not = "the kernel is no function of p·q"
         products = int(PRODUCTS * REFINEMENT_SHARE * model.time / seconds)
-        return _Refinement(held, shared, seconds, why_not, most_features, products, room)
+        return _Refinement(held, shared, seconds, why_not, most_features, Effort(0, products, room))
 
 
 @dataclass(frozen=True)
@@ -282,8 +315,7 @@ class _Refinement:
     seconds: float
     why_not: str
     most_features: int | None
-    products: int
-    room: float
+    effort: Effort
 
 
 def free_memory() -> int:

@@ -4,7 +4,7 @@ With $f_0$ a draw of the prior and ε one of the noise,
 
     $f = f_0 + K_{\cdot X} (K + Σ)^{-1} (y - f_0(X) - ε)$
 
-is a draw of the posterior: one solution by conjugate gradients for each, with the preconditioner of the mean.
+is a draw of the posterior: one solution for each, by what solves for the mean.
 Source: Wilson, Borovitskiy, Terenin, Mostowsky & Deisenroth, J. Mach. Learn. Res. 22, 105 (2021).
 
 Draws of the prior have its covariance where its kernels are polynomials of p·q (`prior_draw.py`), and functions drawn
@@ -63,7 +63,7 @@ def draw_functions(
         drawn = np.sqrt(levels[VARIANCE]) * system.observe(function)
         right = drawn / sigma + rng.standard_normal(len(sigma))
         # What the draw takes off the mean: from nothing, since the mean is no guess of it.
-        solution = system.solve(levels, None, None, tolerance, most, tell, right)
+        solution = system.solve(levels, tolerance, most, tell, right)
         worst = max(worst, solution.residual / np.sqrt(len(sigma)))
         tell("", most, most)
         data.append(system.centres(levels, values - solution.values))

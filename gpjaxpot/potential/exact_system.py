@@ -1,149 +1,87 @@
-"""The equations of the exact posterior of many observations, which are solved without making their matrix."""
+"""The equations of the exact posterior of many observations, whatever solves them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from gpjaxpot.covariance.contracted import BLOCK, Contracted
-from gpjaxpot.covariance.features import Environments
-from gpjaxpot.gp.conjugate_gradients import LowRank, Solution, conjugate_gradients
+from gpjaxpot.covariance.features import Environments, Stage
+from gpjaxpot.gp.conjugate_gradients import Solution
+from gpjaxpot.gp.lanczos import LogDeterminant
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.centres import Centres
 from gpjaxpot.potential.levels import VARIANCE
 from gpjaxpot.potential.sparse_fit import Assembled
-from gpjaxpot.potential.streaming import FIXED, under
+from gpjaxpot.structures.batch import Batch
 
 Callback = Callable[[str, int, int], None]
-# Rows that are added to a second moment at once.
-GRAM_ROWS = 4096
 
 
 @dataclass
-class ExactSystem:
-    """All observations: products with their covariance, and what the sparse model makes of it.
-
-    `rows` are the covariances with the whitened inducing variables, and `grams` their second moments for each level,
-    made from these very rows: of the sparse fit's, which differ by round-off times the whitening, the preconditioner
-    would not be positive where energies are tight.
-    """
+class ExactSystem(ABC):
+    """All observations and their covariance; the equations are (1 + S K S) x = y / σ with S = √variance / σ."""
 
     covariance: Contracted
-    rows: Float[np.ndarray, "data rank"]
-    grams: dict[str, Float[np.ndarray, "rank rank"]]
     assembled: Assembled
-    edges: np.ndarray
-
-    @classmethod
-    def make(cls, assembled: Assembled, room: float, callback: Callback) -> "ExactSystem":
-        """Stage every structure once, and keep what a product needs, and in `room` bytes what it would make again."""
-        training, data = assembled.training, assembled.data
-        edges = np.cumsum([0, *(len(o) for o in data)])
-        whole = Contracted(training.kernel, int(edges[-1]), room)
-        rank = assembled.whitening.shape[1]
-        rows = np.empty((edges[-1], rank))
-        for k in range(len(training)):
-            batch = training.batch(k)
-            staged = training.stage(k, batch, last=True)
-            sizes, where = [], []
-            for i, covariances in training.rows(k, assembled.inducing, batch, staged):
-                sizes.append(len(training.found[i].structure))
-                own = np.full(len(covariances), whole.n_data)
-                own[data[i].places] = np.arange(edges[i], edges[i + 1])
-                where.append(own)
-                rows[edges[i] : edges[i + 1]] = covariances[data[i].places] @ assembled.whitening
-            whole.add(batch, staged, sizes, where)
-            callback("environments", k + 1, len(training))
-        return cls(whole, rows, _grams(rows, assembled), assembled, edges)
+    order: Sequence[int]
+    """Places of the structures, in which their observations follow each other."""
 
     @property
-    def kind(self) -> np.ndarray:
-        """Kind of every observation."""
-        return np.concatenate([o.kind for o in self.assembled.data])
+    def own(self) -> dict[int, slice]:
+        """Which observations are those of each structure."""
+        edges = np.cumsum([0, *(len(self.assembled.data[i]) for i in self.order)])
+        return {i: slice(int(a), int(b)) for i, a, b in zip(self.order, edges[:-1], edges[1:], strict=True)}
 
-    def sigma(self, levels: dict[str, float]) -> Float[np.ndarray, " data"]:
-        """σ of every observation."""
-        return np.concatenate([o.sigma_at(levels) for o in self.assembled.data])
+    @property
+    def kind(self) -> Int[np.ndarray, " data"]:
+        """Kind of every observation."""
+        return np.concatenate([self.assembled.data[i].kind for i in self.order])
 
     @property
     def targets(self) -> Float[np.ndarray, " data"]:
         """Every observation."""
-        return np.concatenate([o.targets for o in self.assembled.data])
+        return np.concatenate([self.assembled.data[i].targets for i in self.order])
+
+    def sigma(self, levels: dict[str, float]) -> Float[np.ndarray, " data"]:
+        """σ of every observation."""
+        return np.concatenate([self.assembled.data[i].sigma_at(levels) for i in self.order])
 
     def product(self, levels: dict[str, float]) -> Callable[[np.ndarray], np.ndarray]:
         """What multiplies by the covariance of all observations divided by their σ."""
         sigma, variance = self.sigma(levels), levels[VARIANCE]
         return lambda v: variance * self.covariance.product(v / sigma) / sigma
 
+    @abstractmethod
     def solve(
         self,
         levels: dict[str, float],
-        without: Sequence[int] | None,
-        start: Float[np.ndarray, " data"] | None,
         tolerance: float,
         most: int,
         callback: Callback,
         right: Float[np.ndarray, " data"] | None = None,
     ) -> Solution:
-        """Coefficients times σ of all observations, or of all but those of the structures `without`.
+        """Coefficients times σ of all observations.
 
-        `right` stands for the observations divided by their σ, if it is given.
+        Args:
+            levels: variance and noise.
+            tolerance: on the residual, in units of the noise (root mean square).
+            most: iterations, at the most, where it takes any.
+            callback: progress.
+            right: stands for the observations divided by their σ, if it is given.
         """
-        mask = self._mask(without)
-        right = self.targets / self.sigma(levels) if right is None else right
-        whole, nearby = self.product(levels), self.preconditioner(levels, without)
 
-        def product(v: np.ndarray) -> np.ndarray:
-            return mask * whole(mask * v)
+    @abstractmethod
+    def log_determinant(self, levels: dict[str, float], seed: int, callback: Callback) -> LogDeterminant:
+        """Of 1 + S K S.
 
-        def precondition(r: np.ndarray) -> np.ndarray:
-            return mask * nearby.solve(r)
-
-        guess = None if start is None else mask * start
-        fewest = min(int(np.sum(mask[self.kind == k])) for k in np.unique(self.kind))
-        return conjugate_gradients(
-            product, mask * right, precondition, guess, tolerance * np.sqrt(max(fewest, 1)), most,
-            lambda done, total: callback("refinement", done, total),
-        )  # fmt: skip
-
-    def preconditioner(self, levels: dict[str, float], without: Sequence[int] | None = None) -> LowRank:
-        """1 + B Bᵀ of the sparse model's covariance, without the observations of the structures `without`."""
-        diagonal = np.sqrt(levels[VARIANCE]) / self.sigma(levels)
-        gram = np.eye(self.rows.shape[1])
-        for name, own in self.grams.items():
-            gram += own * (levels[VARIANCE] / (1.0 if name == FIXED else levels[name]) ** 2)
-        out = np.flatnonzero(self._mask(without) == 0)
-        left = self.rows[out] * diagonal[out, None]
-        gram -= left.T @ left
-        return LowRank(self.rows, diagonal, scipy.linalg.cholesky(gram, lower=True, overwrite_a=True))
-
-    def errors(
-        self, levels: dict[str, float], places: Sequence[int], values: np.ndarray, shape: tuple[int, ...]
-    ) -> Float[np.ndarray, "structures rows"]:
-        """Labels less predictions of the structures at `places`, which `values` were solved without."""
-        return self._errors(levels[VARIANCE] * self.covariance.product(values / self.sigma(levels)), places, shape)
-
-    def sparse_errors(
-        self, levels: dict[str, float], places: Sequence[int], shape: tuple[int, ...]
-    ) -> Float[np.ndarray, "structures rows"]:
-        """The same of the sparse mean without all of these structures at once."""
-        nearby, sigma = self.preconditioner(levels, places), self.sigma(levels)
-        right = self._mask(places) * self.targets / sigma
-        return self._errors(sigma * (right - nearby.solve(right)), places, shape)
-
-    def _errors(
-        self, predicted: Float[np.ndarray, " data"], places: Sequence[int], shape: tuple[int, ...]
-    ) -> Float[np.ndarray, "structures rows"]:
-        out = np.zeros(shape)
-        for row, i in zip(out, places, strict=True):
-            row[: len(self.assembled.data[i])] = (
-                self.assembled.data[i].targets - predicted[self.edges[i] : self.edges[i + 1]]
-            )
-        return out
+        Raises:
+            ArithmeticError: if that, or what it is estimated by, is not positive.
+        """
 
     def observe(self, function: Centres) -> Float[np.ndarray, " data"]:
         """What all observations would be of a function that is given by covariances at unit signal variance."""
@@ -167,30 +105,37 @@ class ExactSystem:
         here = self.covariance.environments()
         return Centres(here.features, here.species, jnp.asarray(folded), tuple(jnp.asarray(g.T) for g in gradients))
 
-    def _mask(self, without: Sequence[int] | None) -> Float[np.ndarray, " data"]:
-        mask = np.ones(self.edges[-1])
-        for i in without or ():
-            mask[self.edges[i] : self.edges[i + 1]] = 0.0
-        return mask
+
+def contract(
+    assembled: Assembled,
+    order: Sequence[int],
+    room: float,
+    callback: Callback,
+    also: Callable[[int, Batch, Stage], None] = lambda *_: None,
+) -> Contracted:
+    """Stage every structure once, for products with the covariance of all observations.
+
+    Structures' observations follow each other by `order`; `also` is shown every batch, with its place.
+    """
+    training, data = assembled.training, assembled.data
+    edges = np.cumsum([0, *(len(data[i]) for i in order)])
+    first = dict(zip(order, edges, strict=False))
+    whole = Contracted(training.kernel, int(edges[-1]), room)
+    for k in range(len(training)):
+        batch = training.batch(k)
+        staged = training.stage(k, batch, last=True)
+        sizes, where = [], []
+        for i in training.members(k):
+            sizes.append(len(training.found[i].structure))
+            own = np.full(1 + 3 * sizes[-1] + 6, whole.n_data)
+            own[data[i].places] = first[i] + np.arange(len(data[i]))
+            where.append(own)
+        whole.add(batch, staged, sizes, where)
+        also(k, batch, staged)
+        callback("environments", k + 1, len(training))
+    return whole
 
 
 @eqx.filter_jit
 def _energies_and_slopes(kernel: EnergyKernel, function: Centres, here: Environments):
     return function.energies_and_slopes(kernel, here.features, here.species)
-
-
-def _grams(
-    rows: Float[np.ndarray, "data rank"], assembled: Assembled
-) -> dict[str, Float[np.ndarray, "rank rank"]]:
-    """Second moments of the rows under each level, divided by what is known of each σ."""
-    sigma = np.concatenate([o.sigma for o in assembled.data])
-    grams = {}
-    for name in assembled.parts:
-        own = np.flatnonzero(np.concatenate([under(o, name) for o in assembled.data]))
-        gram = np.zeros((rows.shape[1], rows.shape[1]))
-        for start in range(0, len(own), GRAM_ROWS):
-            some = own[start : start + GRAM_ROWS]
-            scaled = rows[some] / sigma[some, None]
-            gram += scaled.T @ scaled
-        grams[name] = gram
-    return grams

@@ -105,11 +105,15 @@ class ModelSettings(_Part):
     refine: Auto | bool = Field(
         "auto", description="solve for the mean of the exact posterior after a sparse fit; auto: if it predicts better"
     )
+    solver: Auto | Literal["factor", "iterations"] = Field(
+        "auto",
+        description="of refine: factor (Cholesky) or iterations (conjugate gradients); auto: factor if it can be",
+    )
     evidence: bool = Field(
-        False, description="log marginal likelihood of a refined mean, by stochastic Lanczos: as much work again"
+        False, description="log marginal likelihood of a refined mean; by iterations, as much work again"
     )
     draws: int = Field(
-        0, ge=0, description="functions drawn from the posterior of a refined mean: each as much work as the mean"
+        0, ge=0, description="functions drawn from the posterior of a refined mean; by iterations, each is as much work"
     )
     memory: Auto | float = Field("auto", description="GB that a fit may use; auto: half of what is free")
     time: float = Field(900.0, gt=0, description="seconds that a fit may take")

@@ -218,6 +218,5 @@ def _refined(
     if settings.train.objective == "evidence" and asked == "auto":
         refined = replace(refined, reason="levels are those of the sparse model's evidence")
     elif asked is True or (asked == "auto" and not estimate.refine):
-        products, room = estimate.products, estimate.room
-        refined = refine(grown.assembled, grown.levels, free, grown.kept, settings, products, room, report)
+        refined = refine(grown.assembled, grown.levels, free, grown.kept, settings, estimate.effort, report)
     return refined

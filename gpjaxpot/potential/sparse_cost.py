@@ -28,6 +28,9 @@ FACTORS = 8.0
 STAGE_PADDING = 1.6
 # Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.3 to 0.5 on the public sets).
 KEPT = 0.4
+# Time for the covariance of all data over that of its matrix products, since what they are made of is copied, and for a
+# factor of it (measured).
+FILLING, FACTOR = 3.5, 1.2
 # Products with the covariance of all data that a refinement takes, about.
 PRODUCTS = 110.0
 
@@ -48,7 +51,8 @@ class SparseCost:
         self.atoms = sum(len(f.structure) for f in frames)
         each = n / len(frames)
         self.held = min(len(frames), left_out_count(each, model.time))
-        sizes = np.array([len(frames[i].structure) for i in spread_order(len(frames))[: self.held]])
+        self.sizes = np.array([len(f.structure) for f in frames])
+        sizes = self.sizes[spread_order(len(frames))[: self.held]]
         self.padded = padded_rows(np.ceil(n / self.atoms * sizes).astype(np.int64))
         self.held_rows = self.held * each
         self.spectrum = sum(t.descriptor.n_spectrum for t in kernel.terms)
@@ -129,6 +133,19 @@ class SparseCost:
         product = (8.0 - 2.0 * kept) * self.features * self.alike * self.atoms**2 + 4.0 * pairs + 4.0 * self.n * m
         memory = 8.0 * (1.2 * pairs + self.n * m + 6.0 * self.atoms * self.features + 8.0 * m**2) + 3e8
         return memory, 8.0 * pairs, PRODUCTS * product
+
+    def factor(self, m: int) -> tuple[float, float, float, float]:
+        """Of a refinement by factors: memory, memory for each component, work for the covariance and for a factor.
+
+        They are those of all data; `m` inducing environments stay beside them.
+        """
+        own = self.n / self.atoms * self.sizes  # observations of each structure
+        directions = float(np.sum(self.sizes * own))
+        each = 8.0 * (1.2 * 3.0 * self.atoms * self.neighbours + directions + 6.0 * self.atoms)
+        memory = self.features * each + 8.0 * (self.n**2 + 8.0 * m**2) + 3e8
+        # Half of all pairs of structures.
+        products = (self.n * directions + 2.0 * self.alike * self.atoms * self.n) * self.features
+        return memory, each, FILLING * products, FACTOR * self.n**3 / 3.0
 
 
 def over_budget(components: int, size: int, most: int) -> InputError:

@@ -96,3 +96,16 @@ def test_fold_is_the_transpose_of_unfold(case):
     values, gradients = whole.fold(alpha)
     left = values @ energies + sum(np.sum(g * s) for g, s in zip(gradients, slopes, strict=True))
     assert left == pytest.approx(alpha @ whole.unfold(energies, slopes), rel=1e-12)
+
+
+def test_matrix_equals_the_dense_covariance(case, monkeypatch):
+    from gpjaxpot.covariance import dense as module
+
+    kernel, members, observed, whole = case
+    full = dense(kernel, members, observed)
+    for near in (3e6, 1.0):  # structures and observables together, and each alone
+        monkeypatch.setattr(module, "NEAR", near)
+        out = np.full(full.shape, np.nan)
+        module.fill_upper(whole, out, lambda *_: None)
+        upper = np.triu_indices(len(full))
+        np.testing.assert_allclose(out[upper], full[upper], rtol=0, atol=1e-12 * np.abs(full).max())

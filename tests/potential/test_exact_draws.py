@@ -15,7 +15,8 @@ from tests.potential.conftest import settings, soap
 DRAWS = 48
 # A variance other than one, which draws of the prior and what the data leave must both have.
 VARIANCE = "kernel.variance=0.3"
-WANTED = (VARIANCE, "model.method=sparse", "model.n_inducing=6", "model.refine=true", "model.evidence=true")
+BY_ITERATIONS = ("model.refine=true", "model.solver=iterations")
+WANTED = (VARIANCE, "model.method=sparse", "model.n_inducing=6", *BY_ITERATIONS, "model.evidence=true")
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,13 @@ import pytest
 
 import gpjaxpot as gp
 from gpjaxpot.gp.conjugate_gradients import Solution
-from gpjaxpot.potential import refinement
-from gpjaxpot.potential.exact_system import ExactSystem
+from gpjaxpot.potential import refined_levels, refinement
+from gpjaxpot.potential.direct_system import DirectSystem
+from gpjaxpot.potential.iterative_system import IterativeSystem
+from gpjaxpot.potential.refined_levels import Trial
 from tests.potential.conftest import labelled, settings, soap
 
-FEW = ("model.method=sparse", "model.n_inducing=6", "model.refine=true")
+FEW = ("model.method=sparse", "model.n_inducing=6", "model.refine=true", "model.solver=iterations")
 GIVEN = {"kernel.variance": 1.0, "noise.energy": 0.002, "noise.forces": 0.02, "noise.stress": 0.001}
 
 
@@ -22,7 +24,7 @@ def fine():
     """Residuals so small that what is left are rounding errors."""
     patch = pytest.MonkeyPatch()
     patch.setattr(refinement, "FINE", 1e-7)
-    patch.setattr(refinement, "ROUGH", 1e-7)
+    patch.setattr(refined_levels, "ROUGH", 1e-7)
     yield
     patch.undo()
 
@@ -78,6 +80,17 @@ def test_a_model_file_keeps_the_mean_and_says_that_it_is_new(refined, frames, tm
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
+def test_a_factor_makes_the_same_mean(exact, frames):
+    """Of observations in another order, since those that may be left out come last."""
+    wanted = (*FEW[:3], "model.solver=factor", "model.evidence=true")
+    refined = gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings(*wanted))
+    same_mean(refined, exact, frames[7], 1e-9)
+    chosen = {c["key"]: c for c in refined.record["choices"]}
+    assert chosen["model.solver"]["value"] == "factor"
+    assert chosen["model.evidence"]["reason"] == "of the exact posterior, by its factor"
+    assert refined.record["log_marginal_likelihood"] == pytest.approx(exact.log_marginal_likelihood, abs=1e-6)
+
+
 def test_draws_scatter_around_the_refined_mean(refined, frames, tmp_path):
     keys = jax.random.split(jax.random.key(0), 40)
     drawn = np.stack([refined.sample(k).predict(frames[7]).forces for k in keys])
@@ -100,19 +113,19 @@ def many():
 def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkeypatch):
     """The errors that levels are judged by are those of exact fits to the other structures."""
     seen = {}
-    plain = refinement._judge
+    plain = Trial.by_iterations
 
-    def judge(system, assembled, start, places, *rest):
-        solution = system.solve(start, places, None, 1e-7, 200, lambda *a: None)
-        most = max(len(o) for o in assembled.data)
-        shape = len(places), most
+    def judge(trial, system, *rest):
+        start, places = trial.start, trial.places
+        solution = system.solve(start, 1e-7, 200, lambda *a: None, without=places)
+        shape = len(places), max(len(o) for o in trial.assembled.data)
         errors = system.errors(start, places, solution.values, shape)
         seen.update(places=places, errors=errors, start=start, sparse=system.sparse_errors(start, places, shape))
-        seen.update(whitened=system.rows, sigma=system.sigma(start), targets=system.targets, edges=system.edges)
-        return plain(system, assembled, start, places, *rest)
+        seen.update(whitened=system.rows, sigma=system.sigma(start), targets=system.targets, own=system.own)
+        return plain(trial, system, *rest)
 
-    monkeypatch.setattr(refinement, "_judge", judge)
-    wanted = ("model.method=sparse", "model.n_inducing=20", "model.refine=true", "train.search=false")
+    monkeypatch.setattr(Trial, "by_iterations", judge)
+    wanted = ("model.method=sparse", "model.n_inducing=20", *FEW[2:], "train.search=false")
     potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
     assert len(seen["places"]) == 10
     others = [f for i, f in enumerate(many) if i not in seen["places"]]
@@ -128,13 +141,40 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkey
         )
         np.testing.assert_allclose(errors[: len(expected)], expected, atol=2e-6)
     # The sparse mean without them, by the textbook formula in the weights of whitened inducing variables.
-    own = [np.arange(*seen["edges"][i : i + 2]) for i in seen["places"]]
+    own = [np.arange(len(seen["targets"]))[seen["own"][i]] for i in seen["places"]]
     rest = np.setdiff1d(np.arange(len(seen["targets"])), np.concatenate(own))
     phi = seen["whitened"] * np.sqrt(seen["start"]["variance"])
     scaled, y = phi[rest] / seen["sigma"][rest, None], seen["targets"][rest] / seen["sigma"][rest]
     weights = np.linalg.solve(np.eye(phi.shape[1]) + scaled.T @ scaled, scaled.T @ y)
     for errors, places in zip(seen["sparse"], own, strict=True):
         np.testing.assert_allclose(errors[: len(places)], seen["targets"][places] - phi[places] @ weights, atol=1e-8)
+
+
+def test_by_a_factor_each_is_predicted_as_by_a_fit_without_it_alone(many, monkeypatch):
+    seen, plain = {}, Trial.by_factor
+
+    def judge(trial, system, *rest):
+        shape = len(trial.places), max(len(o) for o in trial.assembled.data)
+        errors = system.errors(trial.start, shape, lambda *a: None)
+        seen.update(places=trial.places, errors=errors, start=trial.start)
+        return plain(trial, system, *rest)
+
+    monkeypatch.setattr(Trial, "by_factor", judge)
+    wanted = ("model.method=sparse", "model.n_inducing=20", "model.refine=true", "model.solver=factor")
+    some = gp.load_settings(None, [*wanted, "train.search=false"])
+    potential = gp.fit(many, soap(), gp.DotPower(2), settings=some)
+    assert len(seen["places"]) == 10
+    levels = [f"{'kernel.' if n == 'variance' else 'noise.'}{n}={v}" for n, v in seen["start"].items()]
+    (energy,) = potential.record["reference"]["values"]
+    given = gp.load_settings(None, ["model.method=exact", f"energy_per_species.Si={energy}", *levels])
+    for k in (0, 9):
+        i = seen["places"][k]
+        without = gp.fit([f for j, f in enumerate(many) if j != i], soap(), gp.DotPower(2), settings=given)
+        p, labels = without.predict(many[i]), many[i].labels
+        expected = np.concatenate(
+            [[labels.energy - p.energy], (labels.forces - p.forces).ravel(), labels.stress - p.stress]
+        )
+        np.testing.assert_allclose(seen["errors"][k][: len(expected)], expected, atol=1e-8)
 
 
 @pytest.fixture(scope="module")
@@ -169,9 +209,10 @@ def test_it_is_taken_where_it_predicts_better_and_only_there(learnable):
 
 
 def test_asked_for_it_is_made_though_no_comparison_converges(many, monkeypatch):
-    monkeypatch.setattr(refinement, "COMPARED", 1)
+    monkeypatch.setattr(refined_levels, "COMPARED", 1)
+    monkeypatch.setattr(refined_levels, "LONGEST", 1)
     monkeypatch.setattr(refinement, "LONGEST", 1)
-    wanted = ("model.method=sparse", "model.n_inducing=4", "model.refine=true", "train.search=false")
+    wanted = ("model.method=sparse", "model.n_inducing=4", *FEW[2:], "train.search=false")
     sharp = soap(n_max=5, l_max=4, sigma=0.35)
     potential = gp.fit(many, sharp, gp.DotPower(4), settings=gp.load_settings(None, [*wanted]))
     assert potential.model.refined is not None
@@ -199,13 +240,13 @@ def noises_tried(many, monkeypatch, products, solution_of, error_of=lambda tried
     """
     tried = []
 
-    class Pretended(ExactSystem):
+    class Pretended(IterativeSystem):
         kind, covariance = None, None
 
         def __init__(self):
             pass
 
-        def solve(self, levels, places, guess, tolerance, most, callback):
+        def solve(self, levels, tolerance, most, callback, without, start):
             tried.append(levels["forces"])
             return solution_of(tried)
 
@@ -215,14 +256,14 @@ def noises_tried(many, monkeypatch, products, solution_of, error_of=lambda tried
         def sparse_errors(self, levels, places, shape):
             return np.full(shape, 2.0 * levels["forces"])
 
-    plain = refinement._judge
+    plain = Trial.by_iterations
 
-    def judge(system, assembled, start, places, kept, asked, _, callback):
-        return plain(Pretended(), assembled, start, places, kept, asked, products, callback)
+    def judge(trial, system, _, callback):
+        return plain(trial, Pretended(), products, callback)
 
-    monkeypatch.setattr(refinement, "_judge", judge)
-    monkeypatch.setattr(ExactSystem, "solve", lambda self, *a: Solution(np.zeros(798), 1, 0.0, True))
-    wanted = ("model.method=sparse", "model.n_inducing=4", "train.search=false")
+    monkeypatch.setattr(Trial, "by_iterations", judge)
+    monkeypatch.setattr(IterativeSystem, "solve", lambda self, *a: Solution(np.zeros(798), 1, 0.0, True))
+    wanted = ("model.method=sparse", "model.n_inducing=4", "model.solver=iterations", "train.search=false")
     potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
     return np.array(tried), {c["key"]: c for c in potential.record["choices"]}["model.refine"]
 
@@ -252,10 +293,10 @@ def test_less_noise_that_predicts_worse_is_not_taken(many, monkeypatch):
         return Solution(np.zeros(1), 10, 0.0, True)
 
     def error_of(tried):
-        return [1.0, 4.0][len(tried) - 1] * tried[0] / refinement.FIRST
+        return [1.0, 4.0][len(tried) - 1] * tried[0] / refined_levels.FIRST
 
     tried, choice = noises_tried(many, monkeypatch, 10**6, converges, error_of)
-    np.testing.assert_allclose(tried / tried[0], [1.0, 1.0 / refinement.FIRST])
+    np.testing.assert_allclose(tried / tried[0], [1.0, 1.0 / refined_levels.FIRST])
     assert "fall by 50 %" in choice["reason"]
 
 
@@ -267,6 +308,57 @@ def test_noise_is_raised_where_the_first_solution_does_not_converge(many, monkey
     np.testing.assert_allclose(tried / tried[0], [1.0, 4.0, 2.0])  # and back, but not to where it did not
 
 
+@pytest.mark.parametrize(
+    ("factors", "errors", "shares"),
+    [
+        (1, {0.25: 3}, [0.25]),
+        (9, {0.25: 3, 0.0625: 2, 0.015625: 1, 2**-8: 1}, [0.25, 0.0625, 0.015625, 2**-8]),
+        (9, {0.25: 1, 0.0625: 2, 1.0: 2}, [0.25, 0.0625, 1.0]),  # less is not better, and more neither
+        (9, {0.25: 3, 0.0625: 4, 1.0: 2, 4.0: 5}, [0.25, 0.0625, 1.0, 4.0]),
+        (9, {0.25: None, 1.0: 2, 4.0: 1, 16.0: 3}, [0.25, 1.0, 4.0, 16.0]),  # so little that there is no factor
+        (2, {0.25: 3, 0.0625: None, 1.0: 2}, [0.25, 0.0625]),
+    ],
+)
+def test_by_factors_noise_is_sought_that_predicts_best(many, monkeypatch, factors, errors, shares):
+    tried, plain, start = [], Trial.by_factor, {}
+
+    def pretended(self, levels, shape, callback):
+        share = levels["forces"] / start["forces"]
+        tried.append(share)
+        error = errors[round(share, 9)]
+        if error is None:
+            raise gp.InputError("not positive definite")
+        return np.full(shape, error * 1e-3)
+
+    def judge(trial, system, _, callback):
+        start.update(trial.start)
+        found = plain(trial, system, factors, callback)
+        monkeypatch.setattr(DirectSystem, "errors", real)
+        return found
+
+    real = DirectSystem.errors
+    monkeypatch.setattr(DirectSystem, "errors", pretended)
+    monkeypatch.setattr(Trial, "by_factor", judge)
+    wanted = ("model.method=sparse", "model.n_inducing=4", "model.refine=true", "train.search=false")
+    potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
+    np.testing.assert_allclose(tried, shares)
+    best = min((share for share in shares if errors[share]), key=lambda share: errors[share])
+    levels = {c["key"]: c["value"] for c in potential.record["choices"]}
+    ratio = levels["noise.forces"] ** 2 / levels["kernel.variance"]
+    assert ratio == pytest.approx((best * start["forces"]) ** 2 / start["variance"], rel=1e-9)
+
+
+def test_without_any_factor_the_levels_stay(many, monkeypatch):
+    def refused(self, levels, shape, callback):
+        raise gp.InputError("not positive definite")
+
+    monkeypatch.setattr(DirectSystem, "errors", refused)
+    wanted = ("model.method=sparse", "model.n_inducing=4", "model.refine=true", "train.search=false")
+    potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
+    chosen = {c["key"]: c for c in potential.record["choices"]}["model.refine"]
+    assert chosen["reason"] == "asked for, at the sparse model's levels: not positive definite"
+
+
 @pytest.mark.parametrize("better", [True, False])
 @pytest.mark.parametrize("products", [0, 10**6])
 def test_what_never_converges_is_judged_by_what_it_predicts(many, monkeypatch, products, better):
@@ -276,7 +368,7 @@ def test_what_never_converges_is_judged_by_what_it_predicts(many, monkeypatch, p
         return Solution(np.zeros(1), 120, 0.7, False)
 
     def error_of(tried):
-        return (1.0 if better else 3.0) * tried[0] / refinement.FIRST
+        return (1.0 if better else 3.0) * tried[0] / refined_levels.FIRST
 
     tried, choice = noises_tried(many, monkeypatch, products, never, error_of)
     np.testing.assert_allclose(tried / tried[0], [1.0, 4.0])

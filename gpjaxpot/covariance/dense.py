@@ -1,0 +1,164 @@
+r"""The covariance of many structures' observables as a matrix, one half of it, by products of matrices.
+
+With J_i for how a structure's observables move the vector of its environment i (`linearised.py`),
+
+    $\mathrm{cov}(O, O') = \sum_i J_i \big(\sum_j κ'_{ij} J'_j\big)^T + \sum_{ij} κ''_{ij} (J_i q_j) (J'_j p_i)^T$,
+
+where the sum in parentheses is made near the processor, for a few structures at a time, and there is one product with
+each J_i instead of one for each i and j.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gpjaxpot.arrays import AnyArray
+from gpjaxpot.covariance.contracted import Contracted, used_features
+from gpjaxpot.covariance.linearised import profile_derivatives
+from gpjaxpot.kernels.abstract import AbstractKernel
+from gpjaxpot.kernels.energy_kernel import EnergyKernel
+
+Callback = Callable[[str, int, int], None]
+# Bytes of the sums over environments that are made at once: few enough to stay near the processor (twice and half as
+# many take as long, a quarter of them a third longer).
+NEAR = 1.2e7
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Environments that see each other, of structures that are alike, under one term of the kernel."""
+
+    species: Int[np.ndarray, " environments"]
+    vectors: Float[np.ndarray, "structures environments features"]
+    directions: Float[np.ndarray, "structures environments observables features"]
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """Structures of the same species in the same order, with the same number of observables beside the energy."""
+
+    places: Int[np.ndarray, "structures energy_and_observables"]
+    """In the matrix; its size for an energy that was not observed."""
+    sides: dict[tuple[int, int], _Side]
+    """For each term and each group of environments that see each other."""
+
+
+def fill_upper(contracted: Contracted, out: Float[np.ndarray, "data data"], callback: Callback) -> None:
+    """Put the covariance of all observables into the upper half of `out`, with its diagonal.
+
+    The observables of a structure must follow each other.  What is below the diagonal is not to be relied on.
+    """
+    alike = _all_alike(contracted)
+    for i, some in enumerate(alike):
+        for others in alike[: i + 1]:
+            for own, blocks in zip(some.places, _between(contracted.kernel, some, others), strict=True):
+                _put(out, own, others.places, blocks)
+        callback("covariances", (i + 1) ** 2, len(alike) ** 2)
+
+
+def _all_alike(contracted: Contracted) -> list[_Alike]:
+    """All structures, few of them together."""
+    species, groups = contracted.species, contracted.groups
+    used = [[used_features(f[np.isin(species, kinds)]) for kinds in groups] for f in contracted.features]
+    shapes: dict[tuple[tuple[int, ...], int], list[int]] = {}
+    for k, own in enumerate(contracted.structures):
+        shapes.setdefault((tuple(species[own.environments].tolist()), len(own.observed)), []).append(k)
+    made = []
+    for (of, observables), members in shapes.items():
+        size = 8.0 * len(of) * max(observables, 1) * max(f.shape[1] for f in contracted.features)
+        some = max(1, int(NEAR / size))
+        for first in range(0, len(members), some):
+            made.append(_alike(contracted, np.array(of), members[first : first + some], used))
+    return made
+
+
+def _alike(
+    contracted: Contracted,
+    species: Int[np.ndarray, " atoms"],
+    members: Sequence[int],
+    used: Sequence[Sequence[Int[np.ndarray, "_"]]],
+) -> _Alike:
+    own = [contracted.structures[k] for k in members]
+    sides = {}
+    for term, features in enumerate(contracted.features):
+        vectors = np.stack([features[o.environments] for o in own])
+        directions = np.stack([contracted.directions(k, term) for k in members])
+        for group, kinds in enumerate(contracted.groups):
+            seen = np.flatnonzero(np.isin(species, kinds))
+            if len(seen):
+                columns = used[term][group]
+                sides[term, group] = _Side(
+                    species[seen],
+                    np.ascontiguousarray(vectors[:, seen][..., columns]),
+                    np.ascontiguousarray(directions[:, seen][..., columns]),
+                )
+    return _Alike(np.stack([np.append(o.energy, o.observed) for o in own]), sides)
+
+
+def _between(
+    kernel: EnergyKernel, some: _Alike, others: _Alike
+) -> Float[np.ndarray, "structures others its_observables observables"]:
+    """Covariances of the energy and the other observables of `others` with those of `some`."""
+    shape = (len(some.places), len(others.places), others.places.shape[1], some.places.shape[1])
+    out = np.zeros(shape)
+    for key in some.sides.keys() & others.sides.keys():
+        _add(kernel, kernel.terms[key[0]].kernel, some.sides[key], others.sides[key], out)
+    return out
+
+
+def _add(kernel: EnergyKernel, function: AbstractKernel, a: _Side, b: _Side, out: np.ndarray) -> None:
+    """Add what environments that see each other make of `out`."""
+    n, na, oa, d = a.directions.shape
+    m, nb, ob, _ = b.directions.shape
+    coupling = None if kernel.similarity is None else kernel.coupling(jnp.asarray(b.species), jnp.asarray(a.species))
+    t = (b.vectors.reshape(-1, d) @ a.vectors.reshape(-1, d).T).reshape(m, nb, n, na)
+    k0, k1, k2 = (np.asarray(k).transpose(2, 0, 1, 3) for k in _profiles(function, coupling, t))
+    u = (b.vectors.reshape(-1, d) @ a.directions.reshape(-1, d).T).reshape(m, nb, n, na, oa).transpose(2, 0, 1, 3, 4)
+    v = (a.vectors.reshape(-1, d) @ b.directions.reshape(-1, d).T).reshape(n, na, m, nb, ob)
+    rows = ob if m > 1 else max(1, min(ob, int(NEAR / (8.0 * na * d))))
+    for h in range(n):
+        out[h, :, 0, 0] += np.sum(k0[h], axis=(1, 2))
+        out[h, :, 0, 1:] += np.einsum("mba,mbax->mx", k1[h], u[h])
+        out[h, :, 1:, 0] += np.einsum("mba,ambx->mx", k1[h], v[h])
+        both = np.ascontiguousarray(np.einsum("ambx,mba->mxba", v[h], k2[h])).reshape(m, ob, nb * na)
+        rest = both @ u[h].reshape(m, nb * na, oa)
+        weights = k1[h].transpose(0, 2, 1)
+        for first in range(0, ob, rows):
+            moved = b.directions[:, :, first : first + rows]
+            size = moved.shape[2]
+            sums = np.empty((na, m, size * d))
+            np.matmul(weights, moved.reshape(m, nb, size * d), out=sums.transpose(1, 0, 2))
+            for total, direction in zip(sums, a.directions[h], strict=True):
+                rest[:, first : first + size] += (total.reshape(m * size, d) @ direction.T).reshape(m, size, oa)
+        out[h, :, 1:, 1:] += rest
+
+
+def _put(
+    out: Float[np.ndarray, "data data"],
+    own: Int[np.ndarray, " observables"],
+    theirs: Int[np.ndarray, "others its_observables"],
+    blocks: Float[np.ndarray, "others its_observables observables"],
+) -> None:
+    """Write covariances of one structure's observables with those of others to where they belong in the upper half."""
+    mine = own < len(out)
+    later = theirs[:, -1] >= own[-1]
+    for these, flip in ((theirs[later], False), (theirs[~later], True)):
+        places = these.reshape(-1)
+        kept = places < len(out)
+        block = blocks[~later if flip else later].reshape(len(places), len(own))[kept][:, mine]
+        if block.size:
+            where = (places[kept], own[mine]) if flip else (own[mine], places[kept])
+            out[np.ix_(*where)] = block if flip else block.T
+
+
+@eqx.filter_jit
+def _profiles(
+    kernel: AbstractKernel, coupling: Float[Array, "b a"] | None, t: Float[AnyArray, "others b structures a"]
+) -> tuple[Float[Array, "others b structures a"], ...]:
+    """The kernel's profile and its first two derivatives."""
+    found = profile_derivatives(kernel, jnp.asarray(t))
+    return found if coupling is None else tuple(coupling[None, :, None, :] * k for k in found)

@@ -1,0 +1,79 @@
+"""The equations of the exact posterior solved by a factor of their matrix, where memory has room for that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from gpjaxpot.covariance.dense import fill_upper
+from gpjaxpot.gp.conjugate_gradients import Solution
+from gpjaxpot.gp.lanczos import LogDeterminant
+from gpjaxpot.linalg.in_place import InPlace
+from gpjaxpot.potential.exact_system import Callback, ExactSystem, contract
+from gpjaxpot.potential.levels import VARIANCE
+from gpjaxpot.potential.sparse_fit import Assembled
+
+
+@dataclass
+class DirectSystem(ExactSystem):
+    """The covariance of all observations as a matrix, and its factor at the levels that were asked for last."""
+
+    matrix: InPlace
+    last: Sequence[int]
+    """Structures that can be left out: the last of the order."""
+    _scale: Float[np.ndarray, " data"] | None = None
+    """√variance / σ that the factor is of."""
+
+    @classmethod
+    def make(cls, assembled: Assembled, last: Sequence[int], callback: Callback) -> "DirectSystem":
+        """Make the covariance of all observations; structures `last` can be left out."""
+        able = set(last)
+        order = [i for i in range(len(assembled.data)) if i not in able] + list(last)
+        whole = contract(assembled, order, 0.0, callback)
+        upper = np.empty((whole.n_data, whole.n_data))
+        fill_upper(whole, upper, callback)
+        return cls(whole, assembled, order, InPlace(upper), list(last))
+
+    def solve(
+        self,
+        levels: dict[str, float],
+        tolerance: float,
+        most: int,
+        callback: Callback,
+        right: Float[np.ndarray, " data"] | None = None,
+    ) -> Solution:
+        """As for any system; but for round-off the residual is 0, and there are no iterations.
+
+        Raises:
+            InputError: if covariance and noise are not positive definite.
+        """
+        self._factorise(levels, callback)
+        right = self.targets / self.sigma(levels) if right is None else right
+        return Solution(self.matrix.solve(right), 0, 0.0, True)
+
+    def log_determinant(self, levels: dict[str, float], seed: int, callback: Callback) -> LogDeterminant:
+        """By the factor."""
+        self._factorise(levels, callback)
+        return LogDeterminant(self.matrix.log_determinant, 0.0, 0, 0, 0)
+
+    def errors(
+        self, levels: dict[str, float], shape: tuple[int, ...], callback: Callback
+    ) -> Float[np.ndarray, "structures rows"]:
+        """Labels less predictions of the structures that can be left out, each without itself: `gp/left_out.py`."""
+        values, own = self.solve(levels, 0.0, 0, callback).values, self.own
+        first = own[self.last[0]].start
+        inverse, sigma = self.matrix.last_of_inverse(len(values) - first), self.sigma(levels)
+        out = np.zeros(shape)
+        for row, i in zip(out, self.last, strict=True):
+            here = own[i]
+            there = slice(here.start - first, here.stop - first)
+            row[: here.stop - here.start] = sigma[here] * np.linalg.solve(inverse[there, there], values[here])
+        return out
+
+    def _factorise(self, levels: dict[str, float], callback: Callback) -> None:
+        scale = np.sqrt(levels[VARIANCE]) / self.sigma(levels)
+        if self._scale is None or not np.array_equal(scale, self._scale):
+            self._scale = None  # of nothing, if it fails
+            self.matrix.factorise(scale, lambda done, total: callback("factor", done, total))
+            self._scale = scale

@@ -1,0 +1,22 @@
+"""What the refinement of a mean has time and memory for."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How a mean is refined: by factors of the covariance of all data if there is time for any, else by iterations."""
+
+    factors: int = 0
+    """Cholesky factors of the covariance of all data."""
+    products: int = 0
+    """Products with that covariance; a few are taken in any case."""
+    room: float = 0.0
+    """Bytes for what each product would make again."""
+    reason: str = ""
+    """Why by factors or by iterations."""
+
+    @property
+    def solver(self) -> str:
+        """As the settings name it."""
+        return "factor" if self.factors else "iterations"

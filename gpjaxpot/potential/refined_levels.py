@@ -1,0 +1,159 @@
+"""Noise for the exact mean: that by which structures are predicted best that it is made without."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from gpjaxpot.errors import InputError
+from gpjaxpot.gp.left_out import WEIGHTS, Held, LeftOut, accuracy, error_fall_spread, sparse_left_out
+from gpjaxpot.gp.noise import OBSERVABLES
+from gpjaxpot.potential.direct_system import DirectSystem
+from gpjaxpot.potential.exact_system import Callback
+from gpjaxpot.potential.iterative_system import IterativeSystem
+from gpjaxpot.potential.levels import VARIANCE, Levels, calibrated, logs
+from gpjaxpot.potential.sparse_fit import Assembled
+
+# The exact mean must lower the errors of structures left out by this share, since it predicts more slowly, and so many
+# standard errors: of few structures one with large errors may decide.
+WORTH = 0.05
+SURE = 1.5
+# Less noise must lower them by so much.
+LEAST_GAIN = 0.02
+# By a factor, the first noise that is tried is this share of the sparse model's, which has to stand for all that its
+# inducing environments do not reach; then this share of it, and so on, while that lowers the errors, or else more.
+SHARE = 0.25
+MOST_FACTORS = 5
+# By iterations, half the noise takes twice as many, and a solution that does not converge in the time there is would be
+# in vain.  So the first is for this much more noise than the sparse model's; the next for that itself, or half the way
+# there, as there is time; others for half of it each.  The final solution takes `MORE` times the iterations.  Where the
+# first does not converge, one with still more noise is tried.  What predicts best is taken, converged or not.
+FIRST = 4.0
+HALVINGS = 3
+PRODUCTS = 280
+MORE = 1.4
+# Residual, in units of the noise (root mean square, were all of it in the kind of labels that has the fewest: energies,
+# which forces outnumber by hundreds), at which a comparison ends; iterations at the most, where there is time for no
+# more, and in any case.
+ROUGH = 0.3
+COMPARED = 120
+LONGEST = 600
+
+Found = tuple[Levels, str, dict[int, Float[np.ndarray, "_"]]]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Structures to leave out, and the sparse model that the exact mean is compared with."""
+
+    assembled: Assembled
+    start: dict[str, float]
+    """The sparse model's levels."""
+    places: Sequence[int]
+    held: Held
+    """The structures at `places`."""
+    asked: bool
+    """Whether the exact mean is taken whatever comes out."""
+
+    def by_factor(self, system: DirectSystem, factors: int, callback: Callback) -> Found | str:
+        """Levels, why, and the errors of structures, each left out alone; or why the sparse mean is as good.
+
+        `factors` are what there is time for.
+        """
+        sparse = sparse_left_out(logs(self.start), self.assembled.parts, self.held, OBSERVABLES)
+        best, share, less, why = None, SHARE, True, ""
+        for k in range(max(1, min(factors, MOST_FACTORS))):
+            levels = self._with(share)
+            try:
+                left = self._left(levels, system.errors(levels, self.held.kind.shape, callback))
+                score = float(accuracy(left, len(OBSERVABLES)))
+            except InputError as error:  # so little noise that the matrix is not positive
+                left, score, why = None, -np.inf, str(error)
+            if left is not None and _better(score, best, less and k > 0):
+                best = score, levels, left
+            elif less and k < 2:
+                # No less than the first, then; perhaps that is too little already.
+                less, share = False, SHARE
+            else:
+                break
+            share *= SHARE if less else 1.0 / SHARE
+        if best is None:
+            return why
+        return self._verdict(*best, sparse, "")
+
+    def by_iterations(self, system: IterativeSystem, products: int, callback: Callback) -> Found | str:
+        """Levels, why, and the errors of structures, all of them left out at once; or why the sparse mean is as good.
+
+        `products` are what there is time for; a few are taken in any case.
+        """
+        # Without all of them at once, as the refined mean is: each left out alone, the sparse one would be favoured.
+        held, places = self.held, self.places
+        alone = jnp.asarray(system.sparse_errors(self.start, places, held.kind.shape))
+        # No score asks for variances.
+        sparse = LeftOut(alone, jnp.zeros_like(alone), jnp.exp(held.log_sigma), held.kind)
+        products, spent = max(products, PRODUCTS), 0
+        most = min(max(COMPARED, products // 3), LONGEST)
+        best, guess, factor, tried, ended = None, None, FIRST, set(), ""
+        while True:
+            tried.add(factor)
+            levels = self._with(factor)
+            solution = system.solve(levels, ROUGH, most, callback, without=places, start=guess)
+            spent += solution.iterations
+            # What has not converged, too, is judged by what it predicts: ending early smooths, as noise does.
+            left = self._left(levels, system.errors(levels, places, solution.values, held.kind.shape))
+            score = float(accuracy(left, len(OBSERVABLES)))
+            better = _better(score, best, factor < 1.0)
+            if better:
+                share = solution.residual / np.sqrt(max(len(solution.values), 1))
+                short = f", by {solution.iterations} iterations that left {share:.2g} of the noise"
+                best, ended = (score, levels, left), "" if solution.converged else short
+            if solution.converged:
+                # For 1/c of the noise the judged and the final solution will take c times the iterations.
+                cost = {c: c * solution.iterations for c in ((FIRST, 2.0) if factor == FIRST else (2.0,))}
+                possible = [c for c, k in cost.items() if k <= most and spent + (1.0 + MORE) * k <= products]
+                possible = [c for c in possible if factor / c not in tried]
+                if not (better and possible and factor > 0.5**HALVINGS):
+                    break
+                change = 1.0 / possible[0]
+            elif factor == FIRST and spent < products:
+                change = FIRST
+            else:
+                break
+            factor, guess = change * factor, change * solution.values
+        assert best is not None  # the first solution is judged in any case
+        if not np.isfinite(best[0]):
+            return f"{spent} iterations did not bring the residual below the noise"
+        return self._verdict(*best, sparse, ended)
+
+    def _with(self, factor: float) -> dict[str, float]:
+        """The levels with so many times the noise."""
+        return {n: v if n == VARIANCE else v * factor for n, v in self.start.items()}
+
+    def _left(self, levels: dict[str, float], errors: Float[np.ndarray, "structures rows"]) -> LeftOut:
+        """Errors of the exact mean with the variances that predictions will have, the sparse model's."""
+        by_sparse = sparse_left_out(logs(levels), self.assembled.parts, self.held, OBSERVABLES)
+        return LeftOut(jnp.asarray(errors), by_sparse.epistemic, by_sparse.unit, by_sparse.kind)
+
+    def _verdict(
+        self, score: float, levels: dict[str, float], left: LeftOut, sparse: LeftOut, ended: str
+    ) -> Found | str:
+        kinds, places = len(OBSERVABLES), self.places
+        gain = float(np.expm1((score - float(accuracy(sparse, kinds))) / sum(WEIGHTS)))
+        spread = error_fall_spread(left, sparse, kinds)
+        unsure = np.log1p(gain) < SURE * spread
+        if (gain < WORTH or unsure) and not self.asked:
+            fall = 100 * gain / (1 + gain)
+            how = f"fall by {fall:.1f} ± {100 * spread:.1f} % only" if gain > 0 else f"rise by {-fall:.1f} %"
+            return f"errors of {len(places)} structures left out would {how}{ended}"
+        found = calibrated(levels, left, places)
+        data = self.assembled.data
+        errors = {i: np.asarray(row)[: len(data[i])] for i, row in zip(places, left.error, strict=True)}
+        reason = f"errors of {len(places)} structures left out fall by {100 * gain / (1 + gain):.0f} %{ended}"
+        return found, reason, errors
+
+
+def _better(score: float, best: tuple[float, dict[str, float], LeftOut] | None, less: bool) -> bool:
+    """Whether a score is the best; of `less` noise only if it gains something."""
+    return best is None or score > best[0] + (LEAST_GAIN * sum(WEIGHTS) if less else 0.0)
