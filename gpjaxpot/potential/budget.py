@@ -2,6 +2,7 @@
 
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -42,8 +43,10 @@ MOST_REFINED = 2000
 # A refinement may take this share of the time; for that, components may fall to this share of what they would be.
 REFINEMENT_SHARE = 0.7
 LEAST_FEATURES = 0.4
-# By factors of the covariance of all data, it wants time for so many, and takes twice as many at the most.
-LEAST_FACTORS = 3
+# By factors of the covariance of all data it wants time for so many and takes so many at the most; of molecules also of
+# the data of a part of the structures, of this share at the least.
+LEAST_FACTORS, MOST_FACTORS = 4, 6
+LEAST_REFINED = 0.3
 
 
 @dataclass(frozen=True)
@@ -227,14 +230,18 @@ class _Plans:
         """Whether a refinement is wanted, or left to the fit that has time for it."""
         return self.model.refine is True or (self.model.refine == "auto" and self.model.time >= QUICK)
 
+    @property
+    def _growth_share(self) -> float:
+        """Of the time, where a refinement may follow."""
+        return MOLECULES_SHARE if molecular(self.frames) else GROWTH_SHARE
+
     def _inducing(self) -> tuple[int, int]:
         """Inducing environments to begin with, and the most that they may grow to."""
         atoms, model = self.cost.atoms, self.model
         if model.n_inducing != "auto":
             given = min(int(model.n_inducing), atoms)
             return given, given
-        share = MOLECULES_SHARE if molecular(self.frames) else GROWTH_SHARE
-        growth = model.time * (share if self.may_refine else 1.0)
+        growth = model.time * (self._growth_share if self.may_refine else 1.0)
         first = min(_default_inducing(atoms), atoms)
         while first > LEAST_INDUCING and (self.of_sparse(first)[0] > self.memory or self.of_sparse(first)[1] > growth):
             first = int(0.8 * first)
@@ -269,23 +276,35 @@ class _Plans:
         return self.may_refine and molecular(self.frames) and self.cost.projects and auto
 
     def _by_factors(self, m: int) -> "_Refinement":
-        cost, time = self.cost, REFINEMENT_SHARE * self.model.time
-        held, per_feature, filling, each = cost.factor(m)
-        filling, each = filling / self.speed, each / self.speed
-        factors = int(min((time - filling) / each, 2.0 * LEAST_FACTORS))
-        size, why_not = f"the covariance of {self.n} observations and what makes it", ""
-        if held > self.memory:
-            why_not = f"{size} would take {held / 1e9:.1f} GB, more than the budget of {self.memory / 1e9:.1f} GB"
-        elif factors < LEAST_FACTORS:
-            needed = filling + LEAST_FACTORS * each
-            why_not = f"{size} would take about {needed:.0f} s, of {self.model.time:.0f} s for the fit"
-        factors = max(1, factors)
+        """Of all structures, or of as many as the budget allows."""
+        cost, model, all_ = self.cost, self.model, len(self.frames)
+        time = (1.0 - self._growth_share) * model.time
+
+        def needs(structures: int) -> tuple[float, float, float]:
+            held, _, filling, each = cost.factor(m, structures)
+            return held, filling / self.speed, each / self.speed
+
+        def fits(structures: int) -> bool:
+            held, filling, each = needs(structures)
+            return held <= self.memory and filling + LEAST_FACTORS * each <= time
+
+        structures = all_ if model.most_refined == "auto" else min(int(model.most_refined), all_)
+        held, filling, each = needs(structures)
+        why_not = f"the covariance of all {self.n} observations would take {held / 1e9:.1f} GB and {filling:.0f} s"
+        if not fits(structures) and model.most_refined == "auto" and molecular(self.frames):
+            structures = bisect_left(range(1, all_), True, key=lambda n: not fits(n))
+        if fits(structures) and structures >= LEAST_REFINED * all_:
+            held, filling, each = needs(structures)
+            why_not = ""
+        factors = int(np.clip((time - filling) / each, LEAST_FACTORS, MOST_FACTORS))
+        reason = f"{held / 1e9:.1f} GB and {filling + factors * each:.0f} s at the most fit the budget"
         most_features = None
-        if self._bounded and not why_not:
+        if self._bounded and not why_not and structures == all_:
+            per_feature = cost.factor(m, structures)[1]
             by_time = cost.features * (time - LEAST_FACTORS * each) / filling
             most_features = int(min(by_time, cost.features + (self.memory - held) / per_feature))
-        reason = f"{held / 1e9:.1f} GB and {filling + factors * each:.0f} s at the most fit the budget"
-        effort = Effort(factors, reason="asked for" if why_not else reason)
+        some = None if structures == all_ else structures
+        effort = Effort(factors, some, reason="asked for" if why_not else reason)
         return _Refinement(held, 0.0, filling + factors * each, why_not, most_features, effort)
 
     def _by_iterations(self, m: int) -> "_Refinement":
@@ -304,7 +323,7 @@ class _Plans:
         elif seconds > model.time:
             why_not = f"it would need about {seconds:.0f} s, more than the budget of {model.time:.0f} s"
         products = int(PRODUCTS * REFINEMENT_SHARE * model.time / seconds)
-        return _Refinement(held, shared, seconds, why_not, most_features, Effort(0, products, room))
+        return _Refinement(held, shared, seconds, why_not, most_features, Effort(0, None, products, room))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from gpjaxpot.potential.sparse_fit import Assembled
 
 @dataclass
 class DirectSystem(ExactSystem):
-    """The covariance of all observations as a matrix, and its factor at the levels that were asked for last."""
+    """The covariance of observations as a matrix, and its factor at the levels that were asked for last."""
 
     matrix: InPlace
     last: Sequence[int]
@@ -26,10 +26,12 @@ class DirectSystem(ExactSystem):
     """√variance / σ that the factor is of."""
 
     @classmethod
-    def make(cls, assembled: Assembled, last: Sequence[int], callback: Callback) -> "DirectSystem":
-        """Make the covariance of all observations; structures `last` can be left out."""
+    def make(
+        cls, assembled: Assembled, some: Sequence[int], last: Sequence[int], callback: Callback
+    ) -> "DirectSystem":
+        """Make the covariance of the observations of `some` structures; those among them in `last` can be left out."""
         able = set(last)
-        order = [i for i in range(len(assembled.data)) if i not in able] + list(last)
+        order = [i for i in some if i not in able] + list(last)
         whole = contract(assembled, order, 0.0, callback)
         upper = np.empty((whole.n_data, whole.n_data))
         fill_upper(whole, upper, callback)

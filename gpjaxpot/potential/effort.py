@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Effort:
-    """How a mean is refined: by factors of the covariance of all data if there is time for any, else by iterations."""
+    """How a mean is refined: by factors of a covariance if there is time for any, else by iterations."""
 
     factors: int = 0
-    """Cholesky factors of the covariance of all data."""
+    """Cholesky factors of the covariance of all data, or of those of some structures."""
+    structures: int | None = None
+    """How many; None for all."""
     products: int = 0
     """Products with that covariance; a few are taken in any case."""
     room: float = 0.0

@@ -24,12 +24,12 @@ Callback = Callable[[str, int, int], None]
 
 @dataclass
 class ExactSystem(ABC):
-    """All observations and their covariance; the equations are (1 + S K S) x = y / σ with S = √variance / σ."""
+    """Observations and their covariance; the equations are (1 + S K S) x = y / σ with S = √variance / σ."""
 
     covariance: Contracted
     assembled: Assembled
     order: Sequence[int]
-    """Places of the structures, in which their observations follow each other."""
+    """Structures in the order in which their observations follow each other."""
 
     @property
     def own(self) -> dict[int, slice]:
@@ -113,11 +113,13 @@ def contract(
     callback: Callback,
     also: Callable[[int, Batch, Stage], None] = lambda *_: None,
 ) -> Contracted:
-    """Stage every structure once, for products with the covariance of all observations.
+    """Stage every structure in `order` once, for products with the covariance of their observations.
 
-    Structures' observations follow each other by `order`; `also` is shown every batch, with its place.
+    These follow each other as the structures do; `also` is shown every batch, with its place.
     """
-    training, data = assembled.training, assembled.data
+    training, data, names = assembled.training, assembled.data, sorted(order)
+    if len(names) < len(data):
+        training = training.of(names)
     edges = np.cumsum([0, *(len(data[i]) for i in order)])
     first = dict(zip(order, edges, strict=False))
     whole = Contracted(training.kernel, int(edges[-1]), room)
@@ -125,8 +127,9 @@ def contract(
         batch = training.batch(k)
         staged = training.stage(k, batch, last=True)
         sizes, where = [], []
-        for i in training.members(k):
-            sizes.append(len(training.found[i].structure))
+        for place in training.members(k):
+            i = names[place]
+            sizes.append(len(training.found[place].structure))
             own = np.full(1 + 3 * sizes[-1] + 6, whole.n_data)
             own[data[i].places] = first[i] + np.arange(len(data[i]))
             where.append(own)

@@ -96,9 +96,15 @@ def choose(data: Sequence[Observations], time: float) -> Int[np.ndarray, " chose
 
     They are spread evenly over all, so that no draw may miss a kind; isolated atoms are none.
     """
-    able = np.array([i for i, o in enumerate(data) if len(o) > 1 or (len(o) == 1 and not o.known[0])], np.int64)
+    able = spread(data)
     rows = float(np.mean([len(data[i]) for i in able])) if len(able) else 1.0
-    return able[spread_order(len(able))][: left_out_count(rows, time)]
+    return able[: left_out_count(rows, time)]
+
+
+def spread(data: Sequence[Observations]) -> Int[np.ndarray, " able"]:
+    """Places of all structures but isolated atoms; every beginning of them is spread evenly over all."""
+    able = np.array([i for i, o in enumerate(data) if len(o) > 1 or (len(o) == 1 and not o.known[0])], np.int64)
+    return able[spread_order(len(able))]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from gpjaxpot.potential.direct_system import DirectSystem
 from gpjaxpot.potential.effort import Effort
 from gpjaxpot.potential.exact_draws import draw_functions
 from gpjaxpot.potential.exact_system import Callback
-from gpjaxpot.potential.held_out import Kept
+from gpjaxpot.potential.held_out import Kept, spread
 from gpjaxpot.potential.iterative_system import IterativeSystem
 from gpjaxpot.potential.levels import LEAST_STRUCTURES, VARIANCE, Levels
 from gpjaxpot.potential.refined_evidence import RefinedEvidence
@@ -87,20 +87,21 @@ def refine(
     asked = settings.model.refine is True
     start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
     count = len(assembled.data)
-    count = max(count // LEFT_OUT, min(count // LEFT_OUT_OF_FEW, FEW))
-    places = [i for i in assembled.kept if len(assembled.data[i])][:count]
+    some = _some(assembled, effort.structures if effort.factors else None)
+    left_out = max(len(some) // LEFT_OUT, min(len(some) // LEFT_OUT_OF_FEW, FEW))
+    places = [i for i in assembled.kept if len(assembled.data[i])][:left_out]
     judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
     if not (judged or asked):
         return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
     if effort.factors:
-        system = DirectSystem.make(assembled, places, callback)
+        system = DirectSystem.make(assembled, some, places, callback)
     else:
         system = IterativeSystem.make(assembled, effort.room, callback)
     reason, errors = "asked for", None
     if judged:
         trial = Trial(assembled, start, places, kept().some(len(places)).held(assembled.whitening), asked)
         if isinstance(system, DirectSystem):
-            best = trial.by_factor(system, effort.factors, callback)
+            best = trial.by_factor(system, effort.factors - 1, callback)  # the last is that of the final solution
         else:
             best = trial.by_iterations(system, effort.products, callback)
         if isinstance(best, str) and not asked:
@@ -119,6 +120,9 @@ def refine(
         lambda m: m.refined, assembled.condition(levels.values), centres, is_leaf=lambda x: x is None
     )
     beside, evidence, wanted = [Choice("model.solver", effort.solver, effort.reason)], None, settings.model
+    if effort.factors:
+        why = "all" if len(some) == count else f"of {count}; the others are the sparse model's alone"
+        beside.append(Choice("model.most_refined", len(some), why))
     if wanted.evidence:
         try:
             evidence = RefinedEvidence.estimate(system, levels.values, solution.values, settings.train.seed, callback)
@@ -133,6 +137,16 @@ def refine(
         model = eqx.tree_at(lambda m: m.draws, model, draws, is_leaf=lambda x: x is None)
         beside.append(Choice("model.draws", wanted.draws, how))
     return Refined(model, levels, reason, errors, evidence, tuple(beside))
+
+
+def _some(assembled: Assembled, most: int | None) -> list[int]:
+    """Places of so many structures, spread evenly, isolated atoms among them; of all for None."""
+    count = len(assembled.data)
+    if most is None or most >= count:
+        return list(range(count))
+    able = spread(assembled.data)
+    alone = sorted(set(range(count)) - {int(i) for i in able})
+    return alone + sorted(int(i) for i in able[: max(1, most - len(alone))])
 
 
 def without_refined(settings: Settings) -> list[Choice]:

@@ -109,6 +109,9 @@ class ModelSettings(_Part):
         "auto",
         description="of refine: factor (Cholesky) or iterations (conjugate gradients); auto: factor if it can be",
     )
+    most_refined: Auto | Count = Field(
+        "auto", description="structures that a factor is of, spread evenly over all; auto: as many as the budget allows"
+    )
     evidence: bool = Field(
         False, description="log marginal likelihood of a refined mean; by iterations, as much work again"
     )

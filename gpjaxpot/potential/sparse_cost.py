@@ -28,9 +28,9 @@ FACTORS = 8.0
 STAGE_PADDING = 1.6
 # Share of the components of SOAP vectors that `features = "auto"` keeps, about (0.3 to 0.5 on the public sets).
 KEPT = 0.4
-# Time for the covariance of all data over that of its matrix products, since what they are made of is copied, and for a
-# factor of it (measured).
-FILLING, FACTOR = 3.5, 1.2
+# Time over that of the matrix products of a covariance: for those of observables with each other, for what they
+# are made of, which does not stay in the processor, and for a factor (measured).
+PRODUCT, SUMS, FACTOR = 1.4, 20.0, 1.2
 # Products with the covariance of all data that a refinement takes, about.
 PRODUCTS = 110.0
 
@@ -134,18 +134,18 @@ class SparseCost:
         memory = 8.0 * (1.2 * pairs + self.n * m + 6.0 * self.atoms * self.features + 8.0 * m**2) + 3e8
         return memory, 8.0 * pairs, PRODUCTS * product
 
-    def factor(self, m: int) -> tuple[float, float, float, float]:
+    def factor(self, m: int, structures: int) -> tuple[float, float, float, float]:
         """Of a refinement by factors: memory, memory for each component, work for the covariance and for a factor.
 
-        They are those of all data; `m` inducing environments stay beside them.
+        They are those of the data of so many structures; `m` inducing environments stay beside them.
         """
-        own = self.n / self.atoms * self.sizes  # observations of each structure
-        directions = float(np.sum(self.sizes * own))
-        each = 8.0 * (1.2 * 3.0 * self.atoms * self.neighbours + directions + 6.0 * self.atoms)
-        memory = self.features * each + 8.0 * (self.n**2 + 8.0 * m**2) + 3e8
-        # Half of all pairs of structures.
-        products = (self.n * directions + 2.0 * self.alike * self.atoms * self.n) * self.features
-        return memory, each, FILLING * products, FACTOR * self.n**3 / 3.0
+        share = structures / len(self.sizes)
+        n, atoms = share * self.n, share * self.atoms
+        directions = share * float(np.sum(self.sizes**2)) * self.n / self.atoms
+        each = 8.0 * (1.2 * 3.0 * atoms * self.neighbours + directions + 6.0 * atoms)
+        memory = self.features * each + 8.0 * (n**2 + 8.0 * m**2) + 3e8
+        products = directions * self.features * (PRODUCT * n + SUMS * self.alike * atoms)
+        return memory, each, products, FACTOR * n**3 / 3.0
 
 
 def over_budget(components: int, size: int, most: int) -> InputError:

@@ -30,6 +30,11 @@ class StagedSet:
         self._left, self._lock = memory, Lock()
         self._kept: dict[int, Stage] = {}
 
+    def of(self, some: Sequence[int]) -> "StagedSet":
+        """The structures at these places alone; all that was kept is given up."""
+        self._kept.clear()
+        return StagedSet(self.kernel, [self.found[i] for i in some], crew=self.crew)
+
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self.groups)

@@ -91,6 +91,19 @@ def test_a_factor_makes_the_same_mean(exact, frames):
     assert refined.record["log_marginal_likelihood"] == pytest.approx(exact.log_marginal_likelihood, abs=1e-6)
 
 
+def test_a_factor_may_be_of_some_structures(frames):
+    """Every second of eight, by binary digits reversed: 0, 4, 2, 6."""
+    energy = "energy_per_species.Si=-0.4"
+    wanted = (*FEW[:3], "model.solver=factor", "model.most_refined=4", energy)
+    refined = gp.fit(frames, soap(), gp.DotPower(2), settings=settings(*wanted))
+    those = gp.fit(frames[::2], soap(), gp.DotPower(2), settings=settings("model.method=exact", energy))
+    same_mean(refined, those, frames[7], 1e-9)
+    assert len(refined.centres.species) == 16
+    chosen = {c["key"]: c for c in refined.record["choices"]}["model.most_refined"]
+    assert chosen["value"] == 4
+    assert chosen["reason"].startswith("of 8")
+
+
 def test_draws_scatter_around_the_refined_mean(refined, frames, tmp_path):
     keys = jax.random.split(jax.random.key(0), 40)
     drawn = np.stack([refined.sample(k).predict(frames[7]).forces for k in keys])
