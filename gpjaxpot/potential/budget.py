@@ -288,12 +288,13 @@ class _Plans:
             held, filling, each = needs(structures)
             return held <= self.memory and filling + LEAST_FACTORS * each <= time
 
-        structures = all_ if model.most_refined == "auto" else min(int(model.most_refined), all_)
+        auto = model.most_refined == "auto"
+        structures, least = (all_, LEAST_REFINED * all_) if auto else (min(int(model.most_refined), all_), 1)
         held, filling, each = needs(structures)
         why_not = f"the covariance of all {self.n} observations would take {held / 1e9:.1f} GB and {filling:.0f} s"
-        if not fits(structures) and model.most_refined == "auto" and molecular(self.frames):
+        if not fits(structures) and auto and molecular(self.frames):
             structures = bisect_left(range(1, all_), True, key=lambda n: not fits(n))
-        if fits(structures) and structures >= LEAST_REFINED * all_:
+        if fits(structures) and structures >= least:
             held, filling, each = needs(structures)
             why_not = ""
         factors = int(np.clip((time - filling) / each, LEAST_FACTORS, MOST_FACTORS))

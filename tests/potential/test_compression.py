@@ -134,7 +134,8 @@ def test_molecules_have_as_many_as_leave_time_for_the_exact_mean(monkeypatch):
 
     def planned(speed, **more):
         monkeypatch.setattr(budget, "_flops_per_second", lambda: speed)
-        wanted = gp.load_settings(None, ["model.method=sparse", *(f"model.{k}={v}" for k, v in more.items())])
+        of = ("model.method=sparse", "model.solver=iterations")
+        wanted = gp.load_settings(None, [*of, *(f"model.{k}={v}" for k, v in more.items())])
         return budget.plan(frames, own, wanted.model, 100)
 
     fast = planned(1e12)

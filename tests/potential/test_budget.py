@@ -1,0 +1,72 @@
+"""How a mean is refined follows from what memory and time there are."""
+
+import pytest
+
+import gpjaxpot as gp
+from gpjaxpot.potential import budget
+from gpjaxpot.potential.sparse_cost import KEPT, SparseCost
+from tests.potential.conftest import labelled, soap
+
+N, LABELS = 200, 7
+
+
+@pytest.fixture(scope="module", params=["molecules", "crystals"])
+def case(request):
+    """Structures that are all alike, of which a part may or may not stand for all, and their kernel."""
+    frames = labelled(4, species=(1, 14), n=2, periodic=request.param == "crystals", stress=False) * (N // 4)
+    kernel = gp.EnergyKernel((gp.Term(soap(n_max=4, l_max=4).with_species((1, 14)), gp.DotPower(4)),))
+    return request.param, frames, kernel
+
+
+def planned(case, monkeypatch, speed=1e12, **more):
+    """A plan with 20 inducing environments, at so many multiplications and additions a second."""
+    monkeypatch.setattr(budget, "_flops_per_second", lambda: speed)
+    given = {"method": "sparse", "n_inducing": 20, "memory": 8.0} | more
+    wanted = gp.load_settings(None, [f"model.{k}={v}" for k, v in given.items()])
+    return budget.plan(case[1], case[2], wanted.model, N * LABELS)
+
+
+def needs(case, structures):
+    """Memory in bytes, and multiplications and additions of the least that factors take."""
+    settings = gp.load_settings(None, ["model.n_inducing=20"]).model
+    cost = SparseCost(case[1], case[2], settings, N * LABELS, 1.0, 1)
+    held, _, covariance, factor = cost.factor(20, structures)
+    return held, covariance + budget.LEAST_FACTORS * factor
+
+
+def test_with_memory_and_time_by_factors_of_all_data(case, monkeypatch):
+    found = planned(case, monkeypatch)
+    assert found.refine == ""
+    assert (found.effort.solver, found.effort.structures) == ("factor", None)
+    assert found.effort.factors == budget.MOST_FACTORS
+    assert "fit the budget" in found.effort.reason
+    bounded = found.most_features is not None
+    assert bounded is (case[0] == "molecules")
+    if bounded:
+        assert found.most_features > KEPT * case[2].terms[0].descriptor.n_spectrum
+
+
+@pytest.mark.parametrize("by", ["memory", "time"])
+@pytest.mark.parametrize("share", [0.6, 0.1])
+def test_with_less_of_a_part_of_molecules_and_else_by_iterations(case, monkeypatch, by, share):
+    held, flops = needs(case, round(share * N))
+    time = 900.0 * (1.0 - (budget.MOLECULES_SHARE if case[0] == "molecules" else budget.GROWTH_SHARE))
+    limits = {"memory": held / 1e9} if by == "memory" else {"speed": flops / time}
+    found = planned(case, monkeypatch, **limits)
+    if case[0] == "molecules" and share > budget.LEAST_REFINED:
+        assert found.effort.solver == "factor"
+        assert found.effort.structures == pytest.approx(share * N, abs=2)
+        assert found.effort.factors == budget.LEAST_FACTORS if by == "time" else found.effort.factors > 0
+    else:
+        assert found.effort.solver == "iterations"
+        assert f"the covariance of all {N * LABELS} observations would take" in found.effort.reason
+
+
+def test_what_is_asked_for_is_done(case, monkeypatch):
+    found = planned(case, monkeypatch, solver="iterations")
+    assert (found.effort.solver, found.effort.reason) == ("iterations", "asked for")
+    found = planned(case, monkeypatch, most_refined=50)
+    assert (found.effort.solver, found.effort.structures) == ("factor", 50)
+    # In settings that were resolved on a faster machine.
+    found = planned(case, monkeypatch, 1.0, solver="factor", most_refined=50, refine="true")
+    assert (found.effort.solver, found.effort.structures) == ("factor", 50)
