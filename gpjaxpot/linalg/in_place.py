@@ -13,8 +13,8 @@ from jaxtyping import Float
 
 from gpjaxpot.errors import InputError
 
-# Rows of a block: enough for products at full speed.
-BLOCK = 1024
+# Columns and rows of a block: enough for products at full speed.
+COLUMNS, ROWS = 1024, 16384
 
 
 class InPlace:
@@ -51,12 +51,12 @@ class InPlace:
                 ) from error
             here = np.tril_indices(last - first)
             matrix[own, own][here] = lower[here]
-            for start in range(last, n, BLOCK):
-                rows = slice(start, min(start + BLOCK, n))
+            for start in range(last, n, ROWS):
+                rows = slice(start, min(start + ROWS, n))
                 block = matrix[own, rows].T * scale[rows, None] * scale[own]
                 block -= matrix[rows, :first] @ matrix[own, :first].T
                 matrix[rows, own] = scipy.linalg.solve_triangular(lower, block.T, lower=True, check_finite=False).T
-            callback(n * n - (n - last) ** 2, n * n)
+            callback(last, n)
 
     def solve(self, right: Float[np.ndarray, "m *columns"]) -> Float[np.ndarray, "m *columns"]:
         """Solve with the first m rows and columns of the matrix that was factorised, for as many numbers."""
@@ -85,4 +85,4 @@ class InPlace:
 
     def _blocks(self) -> Iterator[slice]:
         n = len(self)
-        return (slice(first, min(first + BLOCK, n)) for first in range(0, n, BLOCK))
+        return (slice(first, min(first + COLUMNS, n)) for first in range(0, n, COLUMNS))

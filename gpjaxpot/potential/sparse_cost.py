@@ -30,7 +30,7 @@ STAGE_PADDING = 1.6
 KEPT = 0.4
 # Time over that of the matrix products of a covariance: for those of observables with each other, for what they
 # are made of, which does not stay in the processor, and for a factor (measured).
-PRODUCT, SUMS, FACTOR = 1.4, 20.0, 1.2
+PRODUCT, SUMS, FACTOR = 1.4, 10.0, 1.3
 # Products with the covariance of all data that a refinement takes, about.
 PRODUCTS = 110.0
 

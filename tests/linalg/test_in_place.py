@@ -16,9 +16,10 @@ def covariance():
     return a @ a.T / N
 
 
-@pytest.mark.parametrize("block", [7, 25, 1024])
-def test_solves_with_each_scale_in_turn(covariance, block, monkeypatch):
-    monkeypatch.setattr(in_place, "BLOCK", block)
+@pytest.mark.parametrize(("columns", "rows"), [(7, 11), (25, 25), (1024, 8192)])
+def test_solves_with_each_scale_in_turn(covariance, columns, rows, monkeypatch):
+    monkeypatch.setattr(in_place, "COLUMNS", columns)
+    monkeypatch.setattr(in_place, "ROWS", rows)
     rng = np.random.default_rng(1)
     kept = InPlace(np.triu(covariance) + np.tril(np.full((N, N), np.nan), -1))
     right, done = rng.normal(size=(N, 2)), []

@@ -56,6 +56,7 @@ def test_with_less_of_a_part_of_molecules_and_else_by_iterations(case, monkeypat
     if case[0] == "molecules" and share > budget.LEAST_REFINED:
         assert found.effort.solver == "factor"
         assert found.effort.structures == pytest.approx(share * N, abs=2)
+        assert found.most_features == round(KEPT * case[2].terms[0].descriptor.n_spectrum)
         assert found.effort.factors == budget.LEAST_FACTORS if by == "time" else found.effort.factors > 0
     else:
         assert found.effort.solver == "iterations"
