@@ -133,7 +133,7 @@ def _add(kernel: EnergyKernel, function: AbstractKernel, a: _Side, b: _Side, out
     k0, k1, k2 = (np.asarray(k).transpose(2, 0, 1, 3) for k in _profiles(function, coupling, t))
     u = (b.vectors.reshape(-1, d) @ a.directions.reshape(-1, d).T).reshape(m, nb, n, na, oa).transpose(2, 0, 1, 3, 4)
     v = (a.vectors.reshape(-1, d) @ b.directions.reshape(-1, d).T).reshape(n, na, m, nb, ob)
-    rows = ob if m > 1 else max(1, min(ob, int(NEAR / (8.0 * na * d))))
+    rows = ob if m > 1 else max(1, min(ob, int(NEAR / (8.0 * na * max(d, 1)))))
     for h in range(n):
         out[h, :, 0, 0] += np.sum(k0[h], axis=(1, 2))
         out[h, :, 0, 1:] += np.einsum("mba,mbax->mx", k1[h], u[h])

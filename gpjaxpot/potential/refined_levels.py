@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.gp.left_out import WEIGHTS, Held, LeftOut, accuracy, error_fall_spread, sparse_left_out
+from gpjaxpot.gp.left_out import WEIGHTS, Held, LeftOut, accuracy, error_fall, error_fall_spread, sparse_left_out
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.potential.direct_system import DirectSystem
 from gpjaxpot.potential.exact_system import Callback
@@ -23,7 +23,9 @@ SURE = 1.5
 # Less noise must lower them by so much.
 LEAST_GAIN = 0.02
 # By a factor, the first noise that is tried is this share of the sparse model's, which has to stand for all that its
-# inducing environments do not reach; then this share of it, and so on, while that lowers the errors, or else more.
+# inducing environments do not reach; then this share of it, and so on, while that lowers the errors by their standard
+# error, too, for of few structures left out one may like little noise that others do not; or else more, while that does
+# not raise them by as much.
 SHARE = 0.25
 MOST_FACTORS = 5
 # By iterations, half the noise takes twice as many, and a solution that does not converge in the time there is would be
@@ -63,7 +65,7 @@ class Trial:
         `factors` are what there is time for.
         """
         sparse = sparse_left_out(logs(self.start), self.assembled.parts, self.held, OBSERVABLES)
-        best, share, less, why = None, SHARE, True, ""
+        best, lowest, share, less, why = None, None, SHARE, True, "errors of structures left out are not finite"
         for k in range(max(1, min(factors, MOST_FACTORS))):
             levels = self._with(share)
             try:
@@ -71,8 +73,9 @@ class Trial:
                 score = float(accuracy(left, len(OBSERVABLES)))
             except InputError as error:  # so little noise that the matrix is not positive
                 left, score, why = None, -np.inf, str(error)
-            if left is not None and _better(score, best, less and k > 0):
+            if left is not None and np.isfinite(score) and (lowest is None or _preferred(left, lowest[2], less)):
                 best = score, levels, left
+                lowest = best if lowest is None or score > lowest[0] else lowest
             elif less and k < 2:
                 # No less than the first, then; perhaps that is too little already.
                 less, share = False, SHARE
@@ -157,3 +160,10 @@ class Trial:
 def _better(score: float, best: tuple[float, dict[str, float], LeftOut] | None, less: bool) -> bool:
     """Whether a score is the best; of `less` noise only if it gains something."""
     return best is None or score > best[0] + (LEAST_GAIN * sum(WEIGHTS) if less else 0.0)
+
+
+def _preferred(new: LeftOut, old: LeftOut, less: bool) -> bool:
+    """Whether errors are such that less noise, or else more of it, is better: less must prove itself."""
+    fall = error_fall(new, old, len(OBSERVABLES))
+    spread = error_fall_spread(new, old, len(OBSERVABLES))
+    return fall > max(LEAST_GAIN, spread) if less else fall > -spread

@@ -97,7 +97,7 @@ def refine(
         system = DirectSystem.make(assembled, some, places, callback)
     else:
         system = IterativeSystem.make(assembled, effort.room, callback)
-    reason, errors = "asked for", None
+    reason, errors, before = "asked for", None, levels
     if judged:
         trial = Trial(assembled, start, places, kept().some(len(places)).held(assembled.whitening), asked)
         if isinstance(system, DirectSystem):
@@ -111,7 +111,10 @@ def refine(
         else:
             levels, reason, errors = best
     most = min(max(ITERATIONS, effort.products), LONGEST)
-    solution = system.solve(levels.values, FINE, most, callback)
+    try:
+        solution = system.solve(levels.values, FINE, most, callback)
+    except InputError as error:  # the sparse fit is not lost with it
+        return Refined(None, before, str(error))
     if not solution.converged:
         share = solution.residual / np.sqrt(len(solution.values))
         reason += f"; {solution.iterations} iterations left a residual of {share:.2g} of the noise"

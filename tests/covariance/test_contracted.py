@@ -103,8 +103,10 @@ def test_matrix_equals_the_dense_covariance(case, monkeypatch):
 
     kernel, members, observed, whole = case
     full = dense(kernel, members, observed)
-    for near in (3e6, 1.0):  # structures and observables together, and each alone
+    for near, threads in ((1.2e7, 1), (1.0, 3)):  # structures and observables together, and each alone
         monkeypatch.setattr(module, "NEAR", near)
+        monkeypatch.setattr(module, "threadpool_info", lambda n=threads: [{"user_api": "blas", "num_threads": n}])
+        monkeypatch.setattr(module, "available_cores", lambda: 4)
         out = np.full(full.shape, np.nan)
         module.fill_upper(whole, out, lambda *_: None)
         upper = np.triu_indices(len(full))

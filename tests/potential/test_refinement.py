@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import gpjaxpot as gp
 from gpjaxpot.gp.conjugate_gradients import Solution
+from gpjaxpot.gp.left_out import LeftOut
+from gpjaxpot.linalg.in_place import InPlace
 from gpjaxpot.potential import refined_levels, refinement
 from gpjaxpot.potential.direct_system import DirectSystem
 from gpjaxpot.potential.iterative_system import IterativeSystem
@@ -361,6 +364,22 @@ def test_by_factors_noise_is_sought_that_predicts_best(many, monkeypatch, factor
     assert ratio == pytest.approx((best * start["forces"]) ** 2 / start["variance"], rel=1e-9)
 
 
+def test_less_noise_must_gain_more_than_its_standard_error():
+    def left(errors):
+        shape = (8, 3)
+        made = jnp.broadcast_to(jnp.asarray(errors)[:, None], shape)
+        return LeftOut(made, jnp.zeros(shape), jnp.ones(shape), jnp.broadcast_to(jnp.array([0, 1, 1]), shape))
+
+    old = left(np.full(8, 1.0))
+    alike, by_one = left(np.full(8, 0.9)), left(np.r_[0.1, np.full(7, 1.0)])
+    assert refined_levels._preferred(alike, old, less=True)
+    assert not refined_levels._preferred(by_one, old, less=True)
+    assert not refined_levels._preferred(left(np.full(8, 0.99)), old, less=True)
+    # More of it is as good where one structure alone is predicted worse.
+    assert refined_levels._preferred(old, by_one, less=False)
+    assert not refined_levels._preferred(old, alike, less=False)
+
+
 def test_without_any_factor_the_levels_stay(many, monkeypatch):
     def refused(self, levels, shape, callback):
         raise gp.InputError("not positive definite")
@@ -370,6 +389,19 @@ def test_without_any_factor_the_levels_stay(many, monkeypatch):
     potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
     chosen = {c["key"]: c for c in potential.record["choices"]}["model.refine"]
     assert chosen["reason"] == "asked for, at the sparse model's levels: not positive definite"
+
+
+def test_where_no_factor_can_be_made_the_sparse_model_is_kept(frames, monkeypatch):
+    def refused(self, scale, callback):
+        raise gp.InputError("not positive definite")
+
+    monkeypatch.setattr(InPlace, "factorise", refused)
+    wanted = (*FEW[:3], "model.solver=factor")
+    potential = gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings(*wanted))
+    plain = gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings(*FEW[:2], "model.refine=false"))
+    same_mean(potential, plain, frames[7], 1e-12)
+    chosen = {c["key"]: c for c in potential.record["choices"]}["model.refine"]
+    assert (chosen["value"], chosen["reason"]) == (False, "not positive definite")
 
 
 @pytest.mark.parametrize("better", [True, False])
