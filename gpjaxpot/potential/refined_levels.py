@@ -24,8 +24,8 @@ SURE = 1.5
 LEAST_GAIN = 0.02
 # By a factor, the first noise that is tried is this share of the sparse model's, which has to stand for all that its
 # inducing environments do not reach; then this share of it, and so on, while that lowers the errors by their standard
-# error, too, for of few structures left out one may like little noise that others do not; or else more, while that does
-# not raise them by as much.
+# error, too, for of few structures left out one may like little noise that others do not.  Or else the sparse model's
+# own, if that does not raise them by as much, and more, if that lowers them by it.
 SHARE = 0.25
 MOST_FACTORS = 5
 # By iterations, half the noise takes twice as many, and a solution that does not converge in the time there is would be
@@ -73,7 +73,8 @@ class Trial:
                 score = float(accuracy(left, len(OBSERVABLES)))
             except InputError as error:  # so little noise that the matrix is not positive
                 left, score, why = None, -np.inf, str(error)
-            if left is not None and np.isfinite(score) and (lowest is None or _preferred(left, lowest[2], less)):
+            finite, away = np.isfinite(score), less or share > 1.0
+            if left is not None and finite and (lowest is None or _better_noise(left, lowest[2], away)):
                 best = score, levels, left
                 lowest = best if lowest is None or score > lowest[0] else lowest
             elif less and k < 2:
@@ -162,8 +163,8 @@ def _better(score: float, best: tuple[float, dict[str, float], LeftOut] | None, 
     return best is None or score > best[0] + (LEAST_GAIN * sum(WEIGHTS) if less else 0.0)
 
 
-def _preferred(new: LeftOut, old: LeftOut, less: bool) -> bool:
-    """Whether errors are such that less noise, or else more of it, is better: less must prove itself."""
+def _better_noise(new: LeftOut, old: LeftOut, away: bool) -> bool:
+    """Whether noise is better by its errors: farther `away` from the sparse model's it must prove itself."""
     fall = error_fall(new, old, len(OBSERVABLES))
     spread = error_fall_spread(new, old, len(OBSERVABLES))
-    return fall > max(LEAST_GAIN, spread) if less else fall > -spread
+    return fall > max(LEAST_GAIN, spread) if away else fall > -spread

@@ -330,6 +330,7 @@ def test_noise_is_raised_where_the_first_solution_does_not_converge(many, monkey
         (1, {0.25: 3}, [0.25]),
         (9, {0.25: 3, 0.0625: 2, 0.015625: 1, 2**-8: 1}, [0.25, 0.0625, 0.015625, 2**-8]),
         (9, {0.25: 1, 0.0625: 2, 1.0: 2}, [0.25, 0.0625, 1.0]),  # less is not better, and more neither
+        (9, {0.25: 1, 0.0625: 2, 1.0: 0.9, 4.0: 0.895}, [0.25, 0.0625, 1.0, 4.0]),
         (9, {0.25: 3, 0.0625: 4, 1.0: 2, 4.0: 5}, [0.25, 0.0625, 1.0, 4.0]),
         (9, {0.25: None, 1.0: 2, 4.0: 1, 16.0: 3}, [0.25, 1.0, 4.0, 16.0]),  # so little that there is no factor
         (2, {0.25: 3, 0.0625: None, 1.0: 2}, [0.25, 0.0625]),
@@ -359,12 +360,13 @@ def test_by_factors_noise_is_sought_that_predicts_best(many, monkeypatch, factor
     potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
     np.testing.assert_allclose(tried, shares)
     best = min((share for share in shares if errors[share]), key=lambda share: errors[share])
+    best = 1.0 if best == 4.0 and errors[4.0] > 0.98 * errors[1.0] else best  # too little to go so far for
     levels = {c["key"]: c["value"] for c in potential.record["choices"]}
     ratio = levels["noise.forces"] ** 2 / levels["kernel.variance"]
     assert ratio == pytest.approx((best * start["forces"]) ** 2 / start["variance"], rel=1e-9)
 
 
-def test_less_noise_must_gain_more_than_its_standard_error():
+def test_noise_away_from_the_sparse_models_must_gain_more_than_its_standard_error():
     def left(errors):
         shape = (8, 3)
         made = jnp.broadcast_to(jnp.asarray(errors)[:, None], shape)
@@ -372,12 +374,12 @@ def test_less_noise_must_gain_more_than_its_standard_error():
 
     old = left(np.full(8, 1.0))
     alike, by_one = left(np.full(8, 0.9)), left(np.r_[0.1, np.full(7, 1.0)])
-    assert refined_levels._preferred(alike, old, less=True)
-    assert not refined_levels._preferred(by_one, old, less=True)
-    assert not refined_levels._preferred(left(np.full(8, 0.99)), old, less=True)
-    # More of it is as good where one structure alone is predicted worse.
-    assert refined_levels._preferred(old, by_one, less=False)
-    assert not refined_levels._preferred(old, alike, less=False)
+    assert refined_levels._better_noise(alike, old, away=True)
+    assert not refined_levels._better_noise(by_one, old, away=True)
+    assert not refined_levels._better_noise(left(np.full(8, 0.99)), old, away=True)
+    # That model's own is as good where one structure alone is predicted worse.
+    assert refined_levels._better_noise(old, by_one, away=False)
+    assert not refined_levels._better_noise(old, alike, away=False)
 
 
 def test_without_any_factor_the_levels_stay(many, monkeypatch):
