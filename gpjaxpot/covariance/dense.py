@@ -86,7 +86,7 @@ def _all_alike(contracted: Contracted) -> list[_Alike]:
         size = 8.0 * len(of) * max(observables, 1) * max(f.shape[1] for f in contracted.features)
         some = max(1, int(NEAR / size))
         for first in range(0, len(members), some):
-            made.append(_alike(contracted, np.array(of), members[first : first + some], used))
+            made.append(_alike(contracted, np.array(of), members[first : first + some], groups, used))
     return made
 
 
@@ -94,6 +94,7 @@ def _alike(
     contracted: Contracted,
     species: Int[np.ndarray, " atoms"],
     members: Sequence[int],
+    groups: Sequence[Int[np.ndarray, "_"]],
     used: Sequence[Sequence[Int[np.ndarray, "_"]]],
 ) -> _Alike:
     own = [contracted.structures[k] for k in members]
@@ -101,10 +102,9 @@ def _alike(
     for term, features in enumerate(contracted.features):
         vectors = np.stack([features[o.environments] for o in own])
         directions = np.stack([contracted.directions(k, term) for k in members])
-        for group, kinds in enumerate(contracted.groups):
+        for group, (kinds, columns) in enumerate(zip(groups, used[term], strict=True)):
             seen = np.flatnonzero(np.isin(species, kinds))
             if len(seen):
-                columns = used[term][group]
                 sides[term, group] = _Side(
                     species[seen],
                     np.ascontiguousarray(vectors[:, seen][..., columns]),

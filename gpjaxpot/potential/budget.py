@@ -282,23 +282,23 @@ class _Plans:
         cost, model, all_ = self.cost, self.model, len(self.frames)
         time = (1.0 - self._growth_share) * model.time
 
-        def needs(structures: int) -> tuple[float, float, float]:
-            held, _, filling, each = cost.factor(m, structures)
-            return held, filling / self.speed, each / self.speed
+        def needs(structures: int) -> tuple[float, float, float, float]:
+            held, per_feature, filling, each = cost.factor(m, structures)
+            return held, per_feature, filling / self.speed, each / self.speed
 
         def fits(structures: int) -> bool:
-            held, filling, each = needs(structures)
+            held, _, filling, each = needs(structures)
             # Processes may share the memory of one machine.
             return self.processes * held <= self.memory and filling + LEAST_FACTORS * each <= time
 
         auto = model.most_refined == "auto"
         structures, least = (all_, LEAST_REFINED * all_) if auto else (min(int(model.most_refined), all_), 1)
-        held, filling, each = needs(structures)
+        held, per_feature, filling, each = needs(structures)
         why_not = f"the covariance of all {self.n} observations would take {held / 1e9:.1f} GB and {filling:.0f} s"
         if not fits(structures) and auto and molecular(self.frames):
             structures = bisect_left(range(1, all_), True, key=lambda n: not fits(n))
         if fits(structures) and structures >= least:
-            held, filling, each = needs(structures)
+            held, per_feature, filling, each = needs(structures)
             why_not = ""
         factors = int(np.clip((time - filling) / each, LEAST_FACTORS, MOST_FACTORS))
         reason = f"{held / 1e9:.1f} GB and {filling + factors * each:.0f} s at the most fit the budget"
@@ -308,7 +308,6 @@ class _Plans:
             # with 338 and 1026 in the same memory.
             most_features = cost.features
         elif self._bounded and not why_not:
-            per_feature = cost.factor(m, structures)[1]
             by_time = cost.features * (time - LEAST_FACTORS * each) / filling
             most_features = int(min(by_time, cost.features + (self.memory - held) / per_feature))
         some = None if structures == all_ else structures

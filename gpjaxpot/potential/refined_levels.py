@@ -27,7 +27,6 @@ LEAST_GAIN = 0.02
 # error, too, for of few structures left out one may like little noise that others do not.  Or else the sparse model's
 # own, if that does not raise them by as much, and more, if that lowers them by it.
 SHARE = 0.25
-MOST_FACTORS = 5
 # By iterations, half the noise takes twice as many, and a solution that does not converge in the time there is would be
 # in vain.  So the first is for this much more noise than the sparse model's; the next for that itself, or half the way
 # there, as there is time; others for half of it each.  The final solution takes `MORE` times the iterations.  Where the
@@ -66,7 +65,7 @@ class Trial:
         """
         sparse = sparse_left_out(logs(self.start), self.assembled.parts, self.held, OBSERVABLES)
         best, lowest, share, less, why = None, None, SHARE, True, "errors of structures left out are not finite"
-        for k in range(max(1, min(factors, MOST_FACTORS))):
+        for k in range(max(1, factors)):
             levels = self._with(share)
             try:
                 left = self._left(levels, system.errors(levels, self.held.kind.shape, callback))

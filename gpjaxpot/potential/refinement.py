@@ -87,7 +87,7 @@ def refine(
     asked = settings.model.refine is True
     start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
     count = len(assembled.data)
-    some = _some(assembled, effort.structures if effort.factors else None)
+    some = _some(assembled, effort.structures)
     left_out = max(len(some) // LEFT_OUT, min(len(some) // LEFT_OUT_OF_FEW, FEW))
     places = [i for i in assembled.kept if len(assembled.data[i])][:left_out]
     judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
