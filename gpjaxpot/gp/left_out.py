@@ -9,6 +9,10 @@ and in weight space, with rows Ψ in units of the noise, residuals r and $H_s = 
 
     $(1 - H_s)^{-1} r_s$   and   $(1 - H_s)^{-1}$.
 
+A new structure has no inducing environments of its own.  One that is left out has, which explain its prior variance
+though nothing is known of them: the spread is that of the model without them.  Directions of Ψ that no others span
+are taken out of its rows, whose squares go to the variance that features leave out, and out of the weights.
+
 Source: Rasmussen & Williams (2006), §5.4.2, for blocks instead of single points; Cook & Weisberg, *Residuals and
 Influence in Regression* (1982), for weight space.
 """
@@ -25,13 +29,20 @@ from jaxtyping import Array, Float, Int
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.gp.levels import Weighted, log_factor, normal_equations
 from gpjaxpot.gp.maximise import Range, maximise
+from gpjaxpot.gp.noise import OBSERVABLES
 
 PADDING = -1
+# A direction of the features is a structure's own if others have no part in it but round-off.
+OWN = 1.0 - 1e-6
 # Weight of each kind of label (energy, forces, stress) in the accuracy.
 WEIGHTS = (1.0, 1.0, 0.5)
 # Of the typical error of a kind of label, at least this share is reported as noise.
 LEAST_NOISE = 0.03
 SCALES = (0.01, 100.0)
+# Kinds in the order in which their scales are found: the first that there are labels of has that of the process, and
+# the logarithms of the others' scales a prior so wide around it.
+ORDER = tuple(OBSERVABLES.index(name) for name in ("forces", "energy", "stress"))
+APART = 0.5
 
 
 class Held(eqx.Module):
@@ -48,6 +59,8 @@ class Held(eqx.Module):
     log_sigma: Float[AnyArray, "structures rows"]
     """Logarithm of what each row was divided by."""
     kind: Int[AnyArray, "structures rows"]
+    own: Float[AnyArray, "structures own rank"]
+    """Orthonormal directions of the features that only the structure's own inducing environments span, or zeros."""
 
 
 class LeftOut(eqx.Module):
@@ -59,6 +72,22 @@ class LeftOut(eqx.Module):
     unit: Float[AnyArray, "structures rows"]
     """σ of a label whose level is 1."""
     kind: Int[AnyArray, "structures rows"]
+
+
+def own_directions(
+    whitening: Float[AnyArray, "inducing rank"], places: Int[AnyArray, " own"]
+) -> Float[np.ndarray, "_ rank"]:
+    """Orthonormal directions of whitened features that only the inducing environments at `places` span.
+
+    Rows of the whitening are orthogonal to the features of all other environments, where none depends on others.
+    """
+    mine = np.asarray(whitening)[places]
+    if not len(mine):
+        return np.zeros((0, mine.shape[1]))
+    unit = mine / np.linalg.norm(whitening, axis=0)
+    shares, mixed = np.linalg.eigh(unit @ unit.T)
+    found = mixed[:, shares > OWN].T @ mine
+    return np.linalg.qr(found.T)[0].T
 
 
 @eqx.filter_jit
@@ -82,10 +111,12 @@ def sparse_left_out(
     by_structure = jnp.moveaxis(reached.reshape(-1, *held.kind.shape), 0, 1)  # [structure, rank, row]
     identity = jnp.eye(held.kind.shape[1], dtype=rows.dtype)
     without = identity - jnp.einsum("sfa,sfb->sab", by_structure, by_structure)
-    error, spread = _solve(without, residual)
+    factor = jnp.linalg.cholesky(without)
+    error = jax.scipy.linalg.cho_solve((factor, True), residual[:, :, None])[:, :, 0]
     unit = jnp.exp(held.log_sigma)
     sigma = jnp.exp(log_sigma) * unit
-    epistemic = (spread - 1.0) * sigma**2 + variance * held.spare * unit**2
+    lost, known = _without_own(lower, by_structure, factor, rows, held.own)
+    epistemic = (known + lost) * sigma**2 + variance * held.spare * unit**2
     return LeftOut(error * sigma, epistemic, unit, held.kind)
 
 
@@ -155,60 +186,97 @@ def error_fall_spread(new: LeftOut, old: LeftOut, kinds: int) -> float:
     return float(np.sqrt((count - 1) * np.mean((falls - falls.mean()) ** 2)))
 
 
-def calibrate(left_out: LeftOut, kinds: int) -> tuple[float, dict[int, float]]:
-    """Scale of the epistemic standard deviation, and noise level of each kind, of the highest predictive density.
+def calibrate(left_out: LeftOut) -> tuple[dict[int, float], dict[int, float]]:
+    """Scale of the epistemic standard deviation, and noise level, of each kind, of the highest predictive density.
 
     The rows of one structure go together: each kind counts as if a structure's n rows of it were √n independent ones.
-    Kinds without labels have no level.
+    Scales of all kinds are near that of the first in `ORDER`, unless structures say otherwise.  Kinds without labels
+    have neither.
     """
     kind, unit = np.asarray(left_out.kind), np.asarray(left_out.unit)
     error, epistemic = np.asarray(left_out.error), np.maximum(np.asarray(left_out.epistemic), 0.0)
-    found = [k for k in range(kinds) if np.any(kind == k)]
-    rows, weights, ranges = {}, {}, {"scale": Range(1.0, *SCALES, prior=1.0)}
-    for k in found:
+    scales, levels, lowest, highest = {}, {}, *SCALES
+    scale = Range(1.0, lowest, highest, prior=1.0)
+    for k in ORDER:
         own = kind == k
+        if not np.any(own):
+            continue
         # Nothing is learned from what symmetry makes certain.
         own &= (epistemic > 0) | (error != 0)
-        rows[k] = tuple(jnp.asarray(a[own]) for a in (error, epistemic, unit))
+        e, before, u = (jnp.asarray(a[own]) for a in (error, epistemic, unit))
         structures = np.sum(np.any(own, axis=1))
-        weights[k] = float(np.sqrt(np.sum(own) * structures) / max(np.sum(own), 1))
+        weight = float(np.sqrt(np.sum(own) * structures) / max(np.sum(own), 1))
         typical = float(np.sqrt(np.mean((error[own] / unit[own]) ** 2))) if own.any() else 1.0
         typical = max(typical, 1e-12)
-        ranges[str(k)] = Range(0.5 * typical, LEAST_NOISE * typical, 3.0 * typical)
+        ranges = {"scale": scale, "level": Range(0.5 * typical, LEAST_NOISE * typical, 3.0 * typical)}
 
-    def density(log_values: dict[str, Array]) -> Array:
-        """Log density of the errors for a scale of the spreads and levels of the noise."""
-        total = jnp.zeros(())
-        for k in found:
-            e, before, u = rows[k]
-            variance = jnp.exp(2.0 * log_values["scale"]) * before + jnp.exp(2.0 * log_values[str(k)]) * u**2
-            total = total - weights[k] * jnp.sum(0.5 * jnp.log(variance) + 0.5 * e**2 / variance)
-        return total
+        def density(log_values: dict[str, Array], e=e, before=before, u=u, weight=weight) -> Array:
+            """Log density of the errors for a scale of their spreads and a level of their noise."""
+            variance = jnp.exp(2.0 * log_values["scale"]) * before + jnp.exp(2.0 * log_values["level"]) * u**2
+            return -weight * jnp.sum(0.5 * jnp.log(variance) + 0.5 * e**2 / variance)
 
-    values, _ = maximise(density, ranges, steps=100, tolerance=1e-6)
-    return values["scale"], {k: values[str(k)] for k in found}
+        found, _ = maximise(density, ranges, steps=100, tolerance=1e-6)
+        if not scales:
+            scale = Range(found["scale"], lowest, highest, prior=APART)
+        scales[k], levels[k] = found["scale"], found["level"]
+    return scales, levels
 
 
 def predicted_variance(
-    left_out: LeftOut, scale: float, levels: Mapping[int, float]
+    left_out: LeftOut, scales: Mapping[int, float], levels: Mapping[int, float]
 ) -> Float[np.ndarray, "structures rows"]:
     """Variance of each label about its prediction: the epistemic one, scaled, and the noise of its kind."""
     kind, unit = np.asarray(left_out.kind), np.asarray(left_out.unit)
-    noise = np.zeros(kind.shape)
+    epistemic, total = np.maximum(np.asarray(left_out.epistemic), 0.0), np.zeros(kind.shape)
     for k, level in levels.items():
-        noise = np.where(kind == k, (level * unit) ** 2, noise)
-    return scale**2 * np.maximum(np.asarray(left_out.epistemic), 0.0) + noise
+        total = np.where(kind == k, scales[k] ** 2 * epistemic + (level * unit) ** 2, total)
+    return total
 
 
-def misfits(left_out: LeftOut, scale: float, levels: dict[int, float]) -> Float[np.ndarray, " structures"]:
+def misfits(
+    left_out: LeftOut, scales: Mapping[int, float], levels: Mapping[int, float]
+) -> Float[np.ndarray, " structures"]:
     """How many σ each structure's labels are from what the others predict: root mean square of its worst kind."""
-    kind, variance = np.asarray(left_out.kind), predicted_variance(left_out, scale, levels)
+    kind, variance = np.asarray(left_out.kind), predicted_variance(left_out, scales, levels)
     largest = np.zeros(len(kind))
     for k in levels:
         own = kind == k
         square = np.where(own, np.asarray(left_out.error) ** 2 / np.where(own, variance, 1.0), 0.0)
         largest = np.maximum(largest, np.sum(square, axis=1) / np.maximum(np.sum(own, axis=1), 1))
     return np.sqrt(largest)
+
+
+def _without_own(
+    lower: Float[Array, "rank rank"],
+    reached: Float[Array, "structures rank rows"],
+    factor: Float[Array, "structures rows rows"],
+    rows: Float[Array, "structures rows rank"],
+    own: Float[AnyArray, "structures own rank"],
+) -> tuple[Float[Array, "structures rows"], Float[Array, "structures rows"]]:
+    """Variance of each row, in units of its noise, of structures left out together with their own directions.
+
+    First the prior one along these, then the posterior one along the others.  With all weights' covariance
+    A = (1 + Ψ₋ₛᵀΨ₋ₛ)⁻¹ that of the others, these being zero, is A less what it has in common with them.
+    """
+
+    def without(of: Array) -> Array:
+        """What leaving the structure's labels out adds to the covariances of `of`, as a factor."""
+        return jax.scipy.linalg.solve_triangular(factor, jnp.einsum("sfa,sfb->sab", reached, of), lower=True)
+
+    if not own.shape[1]:
+        return jnp.zeros(rows.shape[:2]), jnp.sum(reached**2, axis=1) + jnp.sum(without(reached) ** 2, axis=1)
+    along = jnp.einsum("saf,sqf->saq", rows, own)
+    turned = jax.scipy.linalg.solve_triangular(lower, own.reshape(-1, own.shape[2]).T, lower=True)
+    turned = jnp.moveaxis(turned.reshape(-1, *own.shape[:2]), 0, 1)
+    others = reached - jnp.einsum("sfq,saq->sfa", turned, along)
+    seen_others, seen_own = without(others), without(turned)
+    known = jnp.sum(others**2, axis=1) + jnp.sum(seen_others**2, axis=1)
+    within = jnp.einsum("sfq,sfp->sqp", turned, turned) + jnp.einsum("saq,sap->sqp", seen_own, seen_own)
+    padding = jnp.sum(own**2, axis=2) == 0.0
+    within = within + padding[:, :, None] * jnp.eye(own.shape[1], dtype=rows.dtype)
+    common = jnp.einsum("sfq,sfa->sqa", turned, others) + jnp.einsum("sbq,sba->sqa", seen_own, seen_others)
+    shared = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(within), common, lower=True)
+    return jnp.sum(along**2, axis=2), known - jnp.sum(shared**2, axis=1)
 
 
 def _solve(blocks: Array, right: Array) -> tuple[Array, Array]:

@@ -72,10 +72,19 @@ class InPlace:
             )
         return values
 
-    def last_of_inverse(self, count: int) -> Float[np.ndarray, "count count"]:
-        """The last rows and columns of the inverse, which the factor's last rows are enough for."""
-        last = slice(len(self) - count, len(self))
-        half = scipy.linalg.solve_triangular(self._matrix[last, last], np.eye(count), lower=True, check_finite=False)
+    def of_inverse(self, first: int, last: int) -> Float[np.ndarray, "some some"]:
+        """Rows and columns of the inverse from `first` up to `last`, for which the factor's from there on are enough.
+
+        The nearer to the end they are the less work they take.
+        """
+        matrix, n = self._matrix, len(self)
+        half = np.zeros((n - first, last - first))
+        np.fill_diagonal(half, 1.0)
+        for start in range(first, n, COLUMNS):
+            here = slice(start, min(start + COLUMNS, n))
+            own = slice(here.start - first, here.stop - first)
+            half[own] -= matrix[here, first:start] @ half[: own.start]
+            half[own] = scipy.linalg.solve_triangular(matrix[here, here], half[own], lower=True, check_finite=False)
         return half.T @ half
 
     @property

@@ -14,6 +14,9 @@ from gpjaxpot.potential.exact_system import Callback, ExactSystem, contract
 from gpjaxpot.potential.levels import VARIANCE
 from gpjaxpot.potential.sparse_fit import Assembled
 
+# Observations of structures left out that a part of the inverse is made of at once.
+AT_ONCE = 512
+
 
 @dataclass
 class DirectSystem(ExactSystem):
@@ -63,14 +66,19 @@ class DirectSystem(ExactSystem):
         self, levels: dict[str, float], shape: tuple[int, ...], callback: Callback
     ) -> Float[np.ndarray, "structures rows"]:
         """Labels less predictions of the structures that can be left out, each without itself: `gp/left_out.py`."""
-        values, own = self.solve(levels, 0.0, 0, callback).values, self.own
-        first = own[self.last[0]].start
-        inverse, sigma = self.matrix.last_of_inverse(len(values) - first), self.sigma(levels)
+        values, sigma = self.solve(levels, 0.0, 0, callback).values, self.sigma(levels)
         out = np.zeros(shape)
-        for row, i in zip(out, self.last, strict=True):
-            here = own[i]
-            there = slice(here.start - first, here.stop - first)
-            row[: here.stop - here.start] = sigma[here] * np.linalg.solve(inverse[there, there], values[here])
+        own = [self.own[i] for i in self.last]
+        done = 0
+        while done < len(own):
+            # As many at once as make a product worth its while.
+            first, some = own[done].start, [o for o in own[done:] if o.stop <= own[done].start + AT_ONCE]
+            some = some or [own[done]]
+            inverse = self.matrix.of_inverse(first, some[-1].stop)
+            for row, here in zip(out[done:], some, strict=False):
+                there = slice(here.start - first, here.stop - first)
+                row[: here.stop - here.start] = sigma[here] * np.linalg.solve(inverse[there, there], values[here])
+            done += len(some)
         return out
 
     def _factorise(self, levels: dict[str, float], callback: Callback) -> None:

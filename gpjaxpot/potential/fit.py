@@ -29,10 +29,11 @@ from gpjaxpot.potential.potential import STANDARD_ERROR, Potential, _need_float6
 from gpjaxpot.potential.record import make_record
 from gpjaxpot.potential.refinement import without_refined
 from gpjaxpot.potential.repulsion_radii import check_repulsion, choose_repulsion
-from gpjaxpot.potential.settings import NoiseSettings, Settings
+from gpjaxpot.potential.settings import ModelSettings, NoiseSettings, Settings
 from gpjaxpot.potential.solve import judge_kernel, solve_exact, solve_sparse
 from gpjaxpot.potential.span import SPAN, check_spannable
 from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.potential.spreads import Factors
 from gpjaxpot.potential.task import Task
 from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
@@ -115,9 +116,10 @@ def fit(
     final = _scale(kernel, solved.variance)
     learned = _noise(noise, levels, settings.noise)
     choices += _level_choices(settings, levels, free, learned, reference)
+    spread = _spread(levels, settings.model)
     repulsion, chosen = choose_repulsion(frames, final, settings.repulsion)
     choices += chosen
-    calibration, choice = _calibration(fitted.left_out, frames, learned, settings)
+    calibration, choice = _calibration(fitted.left_out, frames, learned, spread, settings)
     choices.append(choice)
     record = make_record(final, model, reference, learned, settings, choices, frames, data)
     if fitted.evidence is not None:
@@ -131,7 +133,8 @@ def fit(
     if checkpoint is not None:
         for path in checkpoints(checkpoint):
             path.unlink(missing_ok=True)
-    return Potential(final, model, model.centres(final), reference, learned, record, calibration, repulsion, cohesion)
+    centres = model.centres(final)
+    return Potential(final, model, centres, reference, learned, record, calibration, repulsion, cohesion, spread)
 
 
 def _check_calibration(frames: Sequence[Frame], settings: Settings) -> None:
@@ -195,7 +198,7 @@ def _held_out(
 
 
 def _calibration(
-    left_out: LeftOutStructures | None, frames: Sequence[Frame], noise: Noise, settings: Settings
+    left_out: LeftOutStructures | None, frames: Sequence[Frame], noise: Noise, spread: Factors, settings: Settings
 ) -> tuple[Calibration | None, Choice]:
     """Calibrate on training structures that are left out in turn, where that can be done; and say what was done."""
     wanted, key = settings.calibration, "calibration.method"
@@ -207,7 +210,7 @@ def _calibration(
         else:
             why = "the refined mean was judged on no structures"
     else:
-        known = left_out(frames, noise)
+        known = left_out(frames, noise, spread)
         try:
             source = f"{len(known)} training structures, each left out"
             made = calibrate_known(known, wanted.method, wanted.level, source, settings.train.seed)
@@ -308,6 +311,15 @@ def _noise(noise: Noise, levels: Levels, settings: NoiseSettings) -> Noise:
     return replace(noise, energy=energy, forces=forces, stress=stress, reported=tuple(reported))
 
 
+def _spread(levels: Levels, settings: ModelSettings) -> Factors:
+    """Factors on the process's own spreads of energies, forces, stresses: those asked for, or found."""
+
+    def factor(name: str, asked: str | float) -> float:
+        return levels.spread.get(name, 1.0) if asked == "auto" else float(asked)
+
+    return factor("energy", settings.spread_energy), 1.0, factor("stress", settings.spread_stress)
+
+
 def _level_choices(
     settings: Settings,
     levels: Levels,
@@ -331,6 +343,10 @@ def _level_choices(
                 why = "root mean square over members"
             why += "; what predictions report"
             made.append(Choice(f"noise.aleatoric_{name}", reported, f"{why}; {units[name]}"))
+    for name in ("energy", "stress"):
+        if getattr(settings.model, f"spread_{name}") == "auto" and name in levels.spread:
+            why = "structures left out show it, where that of forces is 1; factor on epistemic σ"
+            made.append(Choice(f"model.spread_{name}", levels.spread[name], why))
     values = {symbol(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}
     made.append(Choice("energy_per_species", values, f"{reference.origin}; {reference.note}".strip("; ")))
     return made

@@ -59,9 +59,9 @@ def grow(
     count, most = int(estimate.n_inducing or 0), estimate.most_inducing or 0
     seed, middles = settings.train.seed, None
     while True:
-        inducing = choose_inducing(training, count, settings.model.selection, seed, callback)
+        inducing, owners = choose_inducing(training, count, settings.model.selection, seed, callback)
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
-        assembled = Assembled.make(training, data, inducing, chosen, callback, stored)
+        assembled = Assembled.make(training, data, inducing, owners, chosen, callback, stored)
         kept = cache(lambda made=assembled: made.hold(priors()))
         levels = assembled.learn(settings.train.objective, start, free, kept, callback, middles)
         if settings.model.selection == SPAN:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import stage, vector_rows
-from gpjaxpot.gp.left_out import PADDING, Held, LeftOut
+from gpjaxpot.gp.left_out import PADDING, Held, LeftOut, own_directions
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.batching import batches, collated
@@ -125,6 +125,8 @@ class Kept:
     data: list[Observations]
     rows: list[Float[AnyArray, "_ inducing"]]
     variances: list[Float[AnyArray, "_"]]
+    own: list[Int[AnyArray, "_"]]
+    """Places of the inducing environments that are of each structure itself."""
 
     @property
     def most(self) -> int:
@@ -138,7 +140,7 @@ class Kept:
 
     def some(self, count: int) -> "Kept":
         """The first `count` of them."""
-        return Kept(self.data[:count], self.rows[:count], self.variances[:count])
+        return Kept(self.data[:count], self.rows[:count], self.variances[:count], self.own[:count])
 
     @property
     def padded(self) -> Int[np.ndarray, " structures"]:
@@ -166,7 +168,7 @@ class Kept:
             size = -(-len(own) // -(-len(own) // size))
             for first in range(0, len(own), size):
                 places = own[first : first + size]
-                lists = ([of[i] for i in places] for of in (self.data, self.rows, self.variances))
+                lists = ([of[i] for i in places] for of in (self.data, self.rows, self.variances, self.own))
                 found.append((places, Kept(*lists), int(rows)))
         return found
 
@@ -187,7 +189,8 @@ class Kept:
     ) -> Held:
         """What a score needs, for all inducing environments or for `some` of them, which `whitening` whitens.
 
-        Each structure is padded to `most` rows; None for as many as any of them has.
+        Each structure is padded to `most` rows; None for as many as any of them has.  With `some` spreads are not those
+        of a new structure: no score of a search asks for them.
         """
         shape = len(self.data), self.most if most is None else most
         rows = np.zeros((*shape, whitening.shape[1]))
@@ -200,7 +203,12 @@ class Kept:
             spare[k, here] = np.maximum(variances / o.sigma**2 - np.sum(rows[k, here] ** 2, axis=1), 0.0)
             log_sigma[k, here] = np.log(o.sigma)
             kind[k, here] = np.where(o.known, len(OBSERVABLES), o.kind)
-        return Held(*(jnp.asarray(a) for a in (rows, targets, spare, log_sigma, kind)))
+        own = [own_directions(whitening, places) for places in self.own] if some is None else []
+        count = max((len(o) for o in own), default=0)
+        padded = np.zeros((shape[0], 2 ** int(np.ceil(np.log2(count))) if count else 0, whitening.shape[1]))
+        for k, directions in enumerate(own):
+            padded[k, : len(directions)] = directions
+        return Held(*(jnp.asarray(a) for a in (rows, targets, spare, log_sigma, kind, padded)))
 
 
 def priors(

@@ -174,7 +174,7 @@ def draw_members(
         **quality,
         "levels": {n: [m[n] for m in members] for n in names},
     }
-    levels = Levels(best, reported, "highest posterior density", learned.misfits)
+    levels = Levels(best, reported, "highest posterior density", misfits=learned.misfits)
     return members, levels, record, Choice("hyper.members", hyper.members, why)
 
 

@@ -12,6 +12,7 @@ from gpjaxpot.arrays import AnyArray
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.exact_model import ExactModel, block, linear, one_by_one, padded_places
 from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.potential.spreads import OWN, Factors
 from gpjaxpot.structures.structure import Structure
 
 
@@ -32,9 +33,12 @@ class Joint(eqx.Module):
 
 
 def joint_posterior(
-    kernel: EnergyKernel, model: SparseModel | ExactModel, structures: Sequence[Structure]
+    kernel: EnergyKernel, model: SparseModel | ExactModel, structures: Sequence[Structure], factors: Factors = OWN
 ) -> Float[AnyArray, "observables observables"]:
-    """Posterior covariance of the observables of `structures`; no stress without a volume."""
+    """Posterior covariance of the observables of `structures`; no stress without a volume.
+
+    Standard deviations are the process's own times `factors`; correlations are its own.
+    """
     batches = one_by_one(kernel, tuple(structures))
     used = []
     for structure, batch in zip(structures, batches, strict=True):
@@ -53,4 +57,6 @@ def joint_posterior(
     covariance = model.posterior.covariance(
         jnp.asarray(np.concatenate(rows)), jnp.asarray(np.block(prior))
     )
-    return np.asarray(0.5 * (covariance + covariance.T))
+    each = (np.repeat(factors, (1, 3 * len(s), 6)) for s in structures)
+    times = np.concatenate([f[: len(u)] for f, u in zip(each, used, strict=True)])
+    return np.asarray(0.5 * (covariance + covariance.T)) * np.outer(times, times)

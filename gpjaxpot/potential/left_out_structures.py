@@ -14,6 +14,7 @@ from jaxtyping import Float
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import made_environments, vector_rows
 from gpjaxpot.gp.exact import ExactPosterior
+from gpjaxpot.gp.left_out import own_directions
 from gpjaxpot.gp.levels import normal_equations
 from gpjaxpot.gp.noise import OBSERVABLES, Noise
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
@@ -23,11 +24,12 @@ from gpjaxpot.potential.held_out import Before
 from gpjaxpot.potential.levels import VARIANCE, logs
 from gpjaxpot.potential.prediction import Prediction, noise_fields
 from gpjaxpot.potential.sparse_fit import Assembled
+from gpjaxpot.potential.spreads import Factors
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.labels import Frame, Labels
 from gpjaxpot.structures.structure import Structure
 
-LeftOutStructures = Callable[[Sequence[Frame], Noise], list[Known]]
+LeftOutStructures = Callable[[Sequence[Frame], Noise, Factors], list[Known]]
 
 
 def sparse_left_out_structures(
@@ -37,6 +39,7 @@ def sparse_left_out_structures(
     errors: Mapping[int, Float[np.ndarray, "_"]] | None,
     frames: Sequence[Frame],
     noise: Noise,
+    spread: Factors,
 ) -> list[Known]:
     """Structures that a sparse model was scored on, each predicted without itself.
 
@@ -48,6 +51,7 @@ def sparse_left_out_structures(
             take the sparse model's own.
         frames: all training structures.
         noise: of predictions.
+        spread: factors on the process's own spreads.
     """
     present = {k: v for k, v in levels.items() if k == VARIANCE or k in assembled.parts}
     gram, projected, *_ = (np.asarray(x) for x in normal_equations(logs(present), assembled.parts))
@@ -63,7 +67,13 @@ def sparse_left_out_structures(
         reached = scipy.linalg.solve_triangular(lower, (features / sigma[:, None]).T, lower=True)
         inverse = np.linalg.inv(np.eye(len(o)) - reached.T @ reached)
         error = errors[i] if errors is not None else sigma * (inverse @ (o.targets / sigma - half @ reached))
-        covariance = (inverse - np.eye(len(o))) * np.outer(sigma, sigma)
+        # The spread is that of a structure without inducing environments of its own, as in `gp/left_out.py`.
+        own = own_directions(assembled.whitening, np.flatnonzero(assembled.owners == i))
+        features = features - (features @ own.T) @ own
+        weights = scipy.linalg.solve_triangular(lower, np.concatenate([features, own]).T, lower=True)
+        seen = reached.T @ weights
+        covariance = weights.T @ weights + seen.T @ inverse @ seen
+        covariance = _given(covariance, len(o))
         spare = np.maximum(variance * before.variances - np.sum(features**2, axis=1), 0.0)
         covariance[np.diag_indices(len(o))] += spare
         forces = _force_blocks(o, covariance)
@@ -72,7 +82,7 @@ def sparse_left_out_structures(
             own = features[_forces(o)].reshape(-1, 3, features.shape[1])
             beside = variance * before.forces - own @ np.swapaxes(own, 1, 2)
             forces = forces + np.where(np.eye(3, dtype=bool), 0.0, beside)
-        known.append(_known(frames[i], o, error, np.diagonal(covariance), forces, noise, before.vectors))
+        known.append(_known(frames[i], o, error, np.diagonal(covariance), forces, noise, spread, before.vectors))
     return known
 
 
@@ -84,6 +94,7 @@ def exact_left_out_structures(
     levels: dict[str, float],
     frames: Sequence[Frame],
     noise: Noise,
+    spread: Factors,
 ) -> list[Known]:
     """Structures that an exact model was fitted to, each predicted without itself; isolated atoms are none."""
     sigma = np.concatenate([o.sigma_at(levels) for o in data])
@@ -100,8 +111,14 @@ def exact_left_out_structures(
         vectors = vector_rows(made_environments(kernel, batch).features, len(structures[i]))
         block = np.linalg.inv(inverse[here, here])
         left, error = block - np.diag(sigma[here] ** 2), block @ solved[here]
-        known.append(_known(frames[i], o, error, np.diagonal(left), _force_blocks(o, left), noise, vectors))
+        known.append(_known(frames[i], o, error, np.diagonal(left), _force_blocks(o, left), noise, spread, vectors))
     return known
+
+
+def _given(covariance: Float[np.ndarray, "all all"], count: int) -> Float[np.ndarray, "count count"]:
+    """Covariance of the first `count` variables where all others are zero."""
+    first, both, others = covariance[:count, :count], covariance[count:, :count], covariance[count:, count:]
+    return first - both.T @ np.linalg.solve(others, both)
 
 
 def _forces(o: Observations) -> np.ndarray:
@@ -125,11 +142,12 @@ def _known(
     variance: Float[np.ndarray, "_"],
     forces: Float[np.ndarray, "atoms 3 3"] | None,
     noise: Noise,
+    spread: Factors,
     vectors: Float[AnyArray, "atoms size"],
 ) -> Known:
     """Put errors and variances as the prediction that would have them, and compare it with the labels."""
     n, labels = len(frame.structure), frame.labels
-    std = np.sqrt(np.maximum(variance, 0.0))
+    std = np.sqrt(np.maximum(variance, 0.0)) * np.array(spread)[o.kind]
     of = {name: o.kind == k for k, name in enumerate(OBSERVABLES)}
     fields: dict = {"energy": 0.0, "energies": np.zeros(n), "forces": np.zeros((n, 3))}
     if of["energy"].any():
@@ -139,7 +157,7 @@ def _known(
         fields |= {
             "forces": labels.forces - error[of["forces"]].reshape(n, 3),
             "forces_epistemic_std": std[of["forces"]].reshape(n, 3),
-            "forces_covariance": forces,
+            "forces_covariance": spread[1] ** 2 * forces,
         }
     if of["stress"].any():
         fields |= {"stress": labels.stress - error[of["stress"]], "stress_epistemic_std": std[of["stress"]]}

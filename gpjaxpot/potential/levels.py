@@ -43,6 +43,8 @@ class Levels:
     values: dict[str, float]
     reported: dict[str, float]
     reason: str
+    spread: dict[str, float] = field(default_factory=dict)
+    """Of energies and stresses, how many times as wide the process's spread of them is to be as that of forces."""
     misfits: dict[int, float] = field(default_factory=dict)
     """Of each structure left out, by its place, how many σ its labels are from what the others predict."""
     middles: dict[str, float] = field(default_factory=dict)
@@ -125,15 +127,20 @@ def learn(
 
 
 def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -> Levels:
-    """Levels in the ratios of `values`, on the scale and with the reported noise that the structures left out show.
+    """Levels in the ratios of `values`, on the scales and with the reported noise that the structures left out show.
+
+    The first scale is the process's, that of forces where there are any; how far those of the others are from it is
+    told apart.
 
     `places` are those of the structures, in their order.
     """
-    scale, reported = calibrate(left, len(OBSERVABLES))
+    scales, reported = calibrate(left)
+    scale = next(iter(scales.values()), 1.0)
+    spread = {OBSERVABLES[k]: v / scale for k, v in scales.items()}
     scaled = {n: v * (scale**2 if n == VARIANCE else scale) for n, v in values.items()}
     noise = noise_of(scaled) | {OBSERVABLES[k]: v for k, v in reported.items()}
-    far = misfits(left, scale, reported)
-    return Levels(scaled, noise, BEST, {int(i): float(z) for i, z in zip(places, far, strict=True)})
+    far = misfits(left, scales, reported)
+    return Levels(scaled, noise, BEST, spread, {int(i): float(z) for i, z in zip(places, far, strict=True)})
 
 
 def quality(left: LeftOut) -> float:
@@ -150,8 +157,8 @@ def by_crps(left: LeftOut) -> float:
     kind, unit, error = (np.asarray(x) for x in (left.kind, left.unit, left.error))
     if not (np.all(np.isfinite(error)) and np.all(np.isfinite(left.epistemic))):
         return -np.inf  # noise too small for the equations to be solved
-    scale, reported = calibrate(left, len(OBSERVABLES))
-    std, total = np.sqrt(predicted_variance(left, scale, reported)), 0.0
+    scales, reported = calibrate(left)
+    std, total = np.sqrt(predicted_variance(left, scales, reported)), 0.0
     for k in reported:
         own = kind == k
         size = crps(error[own] / unit[own], std[own] / unit[own], np.zeros(np.sum(own)))

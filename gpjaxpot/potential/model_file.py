@@ -26,14 +26,15 @@ from gpjaxpot.potential.kernel_spec import from_spec
 from gpjaxpot.potential.potential import Potential
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sparse_model import SparseModel
+from gpjaxpot.potential.spreads import OWN
 from gpjaxpot.structures.files import atomic_write
 from gpjaxpot.structures.reference import EnergyReference
 from gpjaxpot.structures.structure import Structure
 
 # Format 2 has several posteriors mixed, which a reader of format 1 would take for one; format 3 has projected
-# descriptors or a refined mean; format 4 has a calibration; format 5 has a repulsion; format 6 has a cohesion.  A model
-# is written in the lowest format that can hold it.
-FORMAT = 6
+# descriptors or a refined mean; format 4 has a calibration; format 5 has a repulsion; format 6 has a cohesion; format
+# 7 has spreads that are not the process's own.  A model is written in the lowest format that can hold it.
+FORMAT = 7
 MAGIC = "gpjaxpot"
 # Arrays of a posterior, in the order of its fields.
 SPARSE = ("weights", "whitening", "factor", "log_marginal_likelihood")
@@ -80,6 +81,7 @@ def save(potential: Potential, path: str | Path) -> None:
         "format": _format(potential),
         "calibration": calibration,
         "record": record,
+        "spread": list(potential.spread),
         "noise": {
             "energy_exponent": noise.energy_exponent,
             "isolated_energy": noise.isolated_energy,
@@ -113,6 +115,8 @@ def load(path: str | Path) -> Potential:
 
 def _format(potential: Potential) -> int:
     """The lowest format that holds all of it."""
+    if potential.spread != OWN:
+        return 7
     if potential.cohesion is not None:
         return 6
     if potential.repulsion is not None:
@@ -246,7 +250,9 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Potentia
     cohesion = None
     if "cohesion.cohesive" in arrays:
         cohesion = Cohesion(*(jnp.asarray(arrays[f"cohesion.{name}"]) for name in BONDS))
-    return Potential(kernel, model, centres, reference, noise, record, calibration, repulsion, cohesion)
+    energy, forces, stress = (float(factor) for factor in header.get("spread", OWN))
+    spread = energy, forces, stress
+    return Potential(kernel, model, centres, reference, noise, record, calibration, repulsion, cohesion, spread)
 
 
 def _sparse(arrays: dict[str, np.ndarray], n_terms: int) -> SparseModel:

@@ -108,7 +108,7 @@ def _energy_density(left: LeftOut, unit: np.ndarray) -> float:
     """Log density of the energies left out, noise being a level times `unit`, at its best level."""
     own = np.asarray(left.kind) == ENERGY
     energies = replace(left, kind=np.where(own, ENERGY, PADDING), unit=np.where(own, unit[:, None], 1.0))
-    variance = predicted_variance(energies, *calibrate(energies, len(OBSERVABLES)))[own]
+    variance = predicted_variance(energies, *calibrate(energies))[own]
     return float(-0.5 * np.sum(np.log(variance) + np.asarray(left.error)[own] ** 2 / variance))
 
 
@@ -135,7 +135,7 @@ def _by_group(
 def _factors(groups: Sequence[str | None], left: LeftOut, free: Sequence[str]) -> dict[str, dict[str, float]]:
     """For each group with structures enough, its errors in units of what was predicted, over those of all."""
     found: dict[str, dict[str, float]] = {}
-    variance = predicted_variance(left, *calibrate(left, len(OBSERVABLES)))
+    variance = predicted_variance(left, *calibrate(left))
     kind, error = np.asarray(left.kind), np.asarray(left.error)
     for name in free:
         own = (kind == OBSERVABLES.index(name)) & (variance > 0)

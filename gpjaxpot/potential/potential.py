@@ -29,7 +29,7 @@ from gpjaxpot.potential.predictor import Fixed, Neighbours, single
 from gpjaxpot.potential.repulsion import Repulsion
 from gpjaxpot.potential.sharded import evaluate_many
 from gpjaxpot.potential.sparse_model import SparseModel
-from gpjaxpot.potential.spreads import spreads
+from gpjaxpot.potential.spreads import OWN, Factors, spreads
 from gpjaxpot.structures.batch import neighbourhood
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference
@@ -62,6 +62,9 @@ class Potential(eqx.Module):
     cohesion: Cohesion | None = None
     """What atoms lose with their last neighbours of the energy that `reference` has for bound ones; part of the mean,
     and zero on all training structures but isolated atoms."""
+    spread: Factors = eqx.field(static=True, default=OWN)
+    """Of energies, forces, stresses: how many times as wide as the process's own their epistemic σ are, which
+    structures left out show.  What `sample` draws and `draws` holds are functions, with the spread of the process."""
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -127,7 +130,7 @@ class Potential(eqx.Module):
         fields = _means(structure, species, energies[:n], forces[:, :n].T.copy(), virial[:, 0])
         vectors = None
         if uncertainty or covariance:
-            found = spreads(self.kernel, self.model, finder.close(structure), structure)
+            found = spreads(self.kernel, self.model, finder.close(structure), structure, self.spread)
             noise = noise_fields(self.noise, n, structure.volume is not None)
             vectors = found.pop("vectors")
             if self.calibration is not None:
@@ -184,7 +187,7 @@ class Potential(eqx.Module):
             p = self.predict(structure)
             parts = [np.array([p.energy]), p.forces.reshape(-1)]
             means.append(np.concatenate(parts if p.stress is None else [*parts, p.stress]))
-        covariance = joint_posterior(self.kernel, self.model, listed)
+        covariance = joint_posterior(self.kernel, self.model, listed, self.spread)
         return Joint(np.concatenate(means), covariance)
 
     def sample(self, key: PRNGKeyArray | Array) -> "Potential":

@@ -1,19 +1,20 @@
 """Noise for the exact mean: that by which structures are predicted best that it is made without."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from gpjaxpot.errors import InputError
-from gpjaxpot.gp.left_out import WEIGHTS, Held, LeftOut, accuracy, error_fall, error_fall_spread, sparse_left_out
+from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, error_fall, error_fall_spread
 from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.potential.direct_system import DirectSystem
 from gpjaxpot.potential.exact_system import Callback
+from gpjaxpot.potential.held_out import Kept
 from gpjaxpot.potential.iterative_system import IterativeSystem
-from gpjaxpot.potential.levels import VARIANCE, Levels, calibrated, logs
+from gpjaxpot.potential.levels import VARIANCE, Levels, calibrated
 from gpjaxpot.potential.sparse_fit import Assembled
 
 # The exact mean must lower the errors of structures left out by this share, since it predicts more slowly, and so many
@@ -53,7 +54,7 @@ class Trial:
     start: dict[str, float]
     """The sparse model's levels."""
     places: Sequence[int]
-    held: Held
+    kept: Kept
     """The structures at `places`."""
     asked: bool
     """Whether the exact mean is taken whatever comes out."""
@@ -63,12 +64,12 @@ class Trial:
 
         `factors` are what there is time for.
         """
-        sparse = sparse_left_out(logs(self.start), self.assembled.parts, self.held, OBSERVABLES)
+        sparse = self.assembled.left_out(self.start, self.kept)
         best, lowest, share, less, why = None, None, SHARE, True, "errors of structures left out are not finite"
         for k in range(max(1, factors)):
             levels = self._with(share)
             try:
-                left = self._left(levels, system.errors(levels, self.held.kind.shape, callback))
+                left = self._left(levels, system.errors(levels, sparse.kind.shape, callback))
                 score = float(accuracy(left, len(OBSERVABLES)))
             except InputError as error:  # so little noise that the matrix is not positive
                 left, score, why = None, -np.inf, str(error)
@@ -92,10 +93,9 @@ class Trial:
         `products` are what there is time for; a few are taken in any case.
         """
         # Without all of them at once, as the refined mean is: each left out alone, the sparse one would be favoured.
-        held, places = self.held, self.places
-        alone = jnp.asarray(system.sparse_errors(self.start, places, held.kind.shape))
-        # No score asks for variances.
-        sparse = LeftOut(alone, jnp.zeros_like(alone), jnp.exp(held.log_sigma), held.kind)
+        places, sparse = self.places, self.assembled.left_out(self.start, self.kept)
+        shape = sparse.kind.shape
+        sparse = replace(sparse, error=jnp.asarray(system.sparse_errors(self.start, places, shape)))
         products, spent = max(products, PRODUCTS), 0
         most = min(max(COMPARED, products // 3), LONGEST)
         best, guess, factor, tried, ended = None, None, FIRST, set(), ""
@@ -105,7 +105,7 @@ class Trial:
             solution = system.solve(levels, ROUGH, most, callback, without=places, start=guess)
             spent += solution.iterations
             # What has not converged, too, is judged by what it predicts: ending early smooths, as noise does.
-            left = self._left(levels, system.errors(levels, places, solution.values, held.kind.shape))
+            left = self._left(levels, system.errors(levels, places, solution.values, shape))
             score = float(accuracy(left, len(OBSERVABLES)))
             better = _better(score, best, factor < 1.0)
             if better:
@@ -136,8 +136,7 @@ class Trial:
 
     def _left(self, levels: dict[str, float], errors: Float[np.ndarray, "structures rows"]) -> LeftOut:
         """Errors of the exact mean with the variances that predictions will have, the sparse model's."""
-        by_sparse = sparse_left_out(logs(levels), self.assembled.parts, self.held, OBSERVABLES)
-        return LeftOut(jnp.asarray(errors), by_sparse.epistemic, by_sparse.unit, by_sparse.kind)
+        return replace(self.assembled.left_out(levels, self.kept), error=jnp.asarray(errors))
 
     def _verdict(
         self, score: float, levels: dict[str, float], left: LeftOut, sparse: LeftOut, ended: str

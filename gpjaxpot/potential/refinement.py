@@ -8,7 +8,7 @@ label, and predicts molecules with a third of the error.  Spreads stay those of 
 structures left out tell of the refined mean.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import equinox as eqx
@@ -27,11 +27,12 @@ from gpjaxpot.potential.levels import LEAST_STRUCTURES, VARIANCE, Levels
 from gpjaxpot.potential.refined_evidence import RefinedEvidence
 from gpjaxpot.potential.refined_levels import LONGEST, Trial
 from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.sparse_cost import LEFT_OUT_OF_FACTOR
 from gpjaxpot.potential.sparse_fit import Assembled
 from gpjaxpot.potential.sparse_model import SparseModel
 
-# Of all structures one in so many is left out to judge by, and of few more of them, up to a number; at most those that
-# the sparse levels were learned on.
+# By iterations one in so many of all structures is left out to judge by, and of few more of them, up to a number; at
+# most those that the sparse levels were learned on.
 LEFT_OUT = 8
 LEFT_OUT_OF_FEW, FEW = 4, 16
 # Residual of the final solution by iterations, as that of a comparison (`refined_levels.py`), and their number, where
@@ -88,8 +89,7 @@ def refine(
     start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
     count = len(assembled.data)
     some = _some(assembled, effort.structures)
-    left_out = max(len(some) // LEFT_OUT, min(len(some) // LEFT_OUT_OF_FEW, FEW))
-    places = [i for i in assembled.kept if len(assembled.data[i])][:left_out]
+    places = list(assembled.kept)[: _judges(assembled, some, bool(effort.factors))]
     judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
     if not (judged or asked):
         return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
@@ -99,7 +99,7 @@ def refine(
         system = IterativeSystem.make(assembled, effort.room, callback)
     reason, errors, before = "asked for", None, levels
     if judged:
-        trial = Trial(assembled, start, places, kept().some(len(places)).held(assembled.whitening), asked)
+        trial = Trial(assembled, start, places, kept().some(len(places)), asked)
         if isinstance(system, DirectSystem):
             best = trial.by_factor(system, effort.factors - 1, callback)  # the last is that of the final solution
         else:
@@ -140,6 +140,15 @@ def refine(
         model = eqx.tree_at(lambda m: m.draws, model, draws, is_leaf=lambda x: x is None)
         beside.append(Choice("model.draws", wanted.draws, how))
     return Refined(model, levels, reason, errors, evidence, tuple(beside))
+
+
+def _judges(assembled: Assembled, some: Sequence[int], by_factor: bool) -> int:
+    """How many of the structures that the sparse levels were learned on the exact mean is judged by, of `some`."""
+    if not by_factor:
+        return max(len(some) // LEFT_OUT, min(len(some) // LEFT_OUT_OF_FEW, FEW))
+    rows = np.cumsum([len(assembled.data[i]) for i in assembled.kept])
+    most = LEFT_OUT_OF_FACTOR * sum(len(assembled.data[i]) for i in some)
+    return int(np.searchsorted(rows, most, side="right"))
 
 
 def _some(assembled: Assembled, most: int | None) -> list[int]:

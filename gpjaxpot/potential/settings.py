@@ -112,6 +112,10 @@ class ModelSettings(_Part):
     most_refined: Auto | Count = Field(
         "auto", description="structures that a factor is of, spread evenly over all; auto: as many as the budget allows"
     )
+    spread_energy: Auto | Positive = Field(
+        "auto", description="factor on the epistemic σ of energies, the process's own being 1; auto: as left_out shows"
+    )
+    spread_stress: Auto | Positive = Field("auto", description="the same for stress")
     evidence: bool = Field(
         False, description="log marginal likelihood of a refined mean; by iterations, as much work again"
     )

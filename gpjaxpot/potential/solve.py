@@ -32,6 +32,7 @@ from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.span import SPAN, span_size
 from gpjaxpot.potential.sparse_cost import over_budget
 from gpjaxpot.potential.sparse_fit import judge_sparse
+from gpjaxpot.potential.spreads import Factors
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.task import Task
 from gpjaxpot.potential.training import Observations
@@ -148,9 +149,9 @@ def solve_sparse(
     solved = single(refined.model or grown.assembled.condition(refined.levels.values), refined.levels)
     choices += [*shaped, *([] if settings.model.refine is False else [refined.choice]), *refined.beside]
 
-    def left_out(frames: Sequence[Frame], noise: Noise) -> list[Known]:
-        levels = refined.levels.values
-        return sparse_left_out_structures(grown.assembled, levels, ground.priors(), refined.errors, frames, noise)
+    def left_out(frames: Sequence[Frame], noise: Noise, spread: Factors) -> list[Known]:
+        levels, errors = refined.levels.values, refined.errors
+        return sparse_left_out_structures(grown.assembled, levels, ground.priors(), errors, frames, noise, spread)
 
     # Of a refined mean there is a closed form for none but the structures that it was judged on.
     known = refined.model is None or refined.errors is not None

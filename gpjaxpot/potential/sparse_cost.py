@@ -31,6 +31,8 @@ KEPT = 0.4
 # Time over that of the matrix products of a covariance: for those of observables with each other, for what they
 # are made of, which does not stay in the processor, and for a factor (measured).
 PRODUCT, SUMS, FACTOR = 1.4, 10.0, 1.3
+# Structures that a refinement by a factor is judged by have at the most this share of all observations.
+LEFT_OUT_OF_FACTOR = 0.5
 # Products with the covariance of all data that a refinement takes, about.
 PRODUCTS = 110.0
 
@@ -145,7 +147,9 @@ class SparseCost:
         each = 8.0 * (1.2 * 3.0 * atoms * self.neighbours + directions + 6.0 * atoms)
         memory = self.features * each + 8.0 * (n**2 + 8.0 * m**2) + 3e8
         products = directions * self.features * (PRODUCT * n + SUMS * self.alike * atoms)
-        return memory, each, products, FACTOR * n**3 / 3.0
+        # The part of the inverse that leaves structures out, after each factor.
+        out = min(self.held_rows, LEFT_OUT_OF_FACTOR * n)
+        return memory, each, products, FACTOR * (n**3 + 2.0 * out**3) / 3.0
 
 
 def over_budget(components: int, size: int, most: int) -> InputError:

@@ -27,6 +27,8 @@ from gpjaxpot.potential.streaming import FIXED, stream, under
 from gpjaxpot.potential.training import Observations
 
 Callback = Callable[[str, int, int], None]
+# Place of the structure of what is no atom's environment.
+NOWHERE = -1
 # Environments that inducing ones are chosen from, at the most.
 CANDIDATES = 20000
 # Inducing environments of the small models by which kinds of noise are compared.
@@ -39,16 +41,17 @@ def choose_inducing(
     selection: str,
     seed: int,
     callback: Callback,
-) -> Environments:
+) -> tuple[Environments, Int[np.ndarray, " inducing"]]:
     """Choose inducing environments among those of all structures; isolated atoms are always among them.
 
-    With the selection "span" they are no atoms', and as many as there are.
+    Second, the places of their structures.  With the selection "span" they are no atoms', and as many as there are.
     """
     kernel = training.kernel
     if selection == SPAN:
-        return span(kernel)
+        spanning = span(kernel)
+        return spanning, np.full(len(spanning), NOWHERE)
     vectors: list[list[np.ndarray]] = [[] for _ in kernel.terms]
-    species, alone = [], []
+    species, alone, owners = [], [], []
     total = sum(len(f.structure) for f in training.found)
     keep = min(1.0, CANDIDATES / total)
     rng = np.random.default_rng(seed)
@@ -63,6 +66,7 @@ def choose_inducing(
             column.append(np.asarray(features).T[chosen])
         species.append(np.asarray(batch.species)[chosen])
         alone.append(lonely[real_kept])
+        owners.append(np.array(training.members(k))[np.asarray(batch.owner)[chosen]])
         callback("environments", k + 1, len(training))
     features = [np.concatenate(v) for v in vectors]
     kinds, lonely = np.concatenate(species), np.concatenate(alone)
@@ -70,9 +74,10 @@ def choose_inducing(
     _, first = np.unique(np.column_stack([kinds, ~lonely]), axis=0, return_index=True)
     always = np.array([i for i in first if lonely[i]], dtype=np.int64)
     places_ = select(stacked, kinds, min(count, len(kinds)), selection, seed, always)
-    return Environments(
+    found = Environments(
         tuple(jnp.asarray(f[places_].T) for f in features), jnp.asarray(kinds[places_], jnp.int32)
     )
+    return found, np.concatenate(owners)[places_]
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ class Assembled:
     training: StagedSet
     data: Sequence[Observations]
     inducing: Environments
+    owners: Int[np.ndarray, " inducing"]
+    """Places of the structures that they are of."""
     factors: dict[str, StreamedQR]
     whitening: np.ndarray
     parts: dict[str, Weighted]
@@ -94,6 +101,7 @@ class Assembled:
         training: StagedSet,
         data: Sequence[Observations],
         inducing: Environments,
+        owners: Int[np.ndarray, " inducing"],
         chosen: Int[AnyArray, " chosen"],
         callback: Callback,
         checkpoint: Path | None = None,
@@ -108,12 +116,15 @@ class Assembled:
             for name, factor in factors.items()
             if len(factor.factor)
         }
-        return cls(training, data, inducing, factors, whitening, parts, kept)
+        return cls(training, data, inducing, owners, factors, whitening, parts, kept)
 
     def hold(self, before: dict[int, Before]) -> Kept:
         """Structures to leave out, with what a score needs of them; `before` are their `priors`."""
         return Kept(
-            [self.data[i] for i in self.kept], list(self.kept.values()), [before[i].variances for i in self.kept]
+            [self.data[i] for i in self.kept],
+            list(self.kept.values()),
+            [before[i].variances for i in self.kept],
+            [np.flatnonzero(self.owners == i) for i in self.kept],
         )
 
     def learn(
@@ -227,8 +238,8 @@ def judge_sparse(
     def report(stage: str, done: int, total: int) -> None:
         callback(f"{what}: {stage}", done, total)
 
-    inducing = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
-    assembled = Assembled.make(training, data, inducing, chosen, report)
+    inducing, owners = choose_inducing(training, count, settings.model.selection, settings.train.seed, report)
+    assembled = Assembled.make(training, data, inducing, owners, chosen, report)
     kept = cache(lambda: assembled.hold(priors()))
     start, middles = (start, None) if before is None else (start | before.levels, before.middles)
     levels = assembled.learn(settings.train.objective, start, free, kept, report, middles)

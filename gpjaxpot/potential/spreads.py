@@ -21,12 +21,18 @@ ROUND_OFF = 1e-14
 INDEFINITE = 1e-6
 
 
+# Of energies, forces, stresses: how many times as wide as the process's own their spreads are.
+Factors = tuple[float, float, float]
+OWN: Factors = (1.0, 1.0, 1.0)
+
+
 def spreads(
-    kernel: EnergyKernel, model: SparseModel | ExactModel, batch: Batch, structure: Structure
+    kernel: EnergyKernel, model: SparseModel | ExactModel, batch: Batch, structure: Structure, factors: Factors = OWN
 ) -> dict[str, Any]:
     """Epistemic fields of a `Prediction`, the 3 × 3 covariances of the forces, and the `vectors` of the environments.
 
-    Of a mixture also the two terms, within its members and between them.
+    Of a mixture also the two terms, within its members and between them.  The process's own spreads are multiplied by
+    `factors`.
 
     Raises:
         ArithmeticError: if a variance is negative beyond round-off.
@@ -64,7 +70,18 @@ def spreads(
         found["stress_epistemic_std"] = _root(before.stress + change[last:], per_volume, "the stress")
     if isinstance(model.posterior, Mixture):
         found |= _with_between(found, np.asarray(model.posterior.departures(joined)), n)
-    return found
+    return _times(found, factors)
+
+
+def _times(found: dict[str, Any], factors: Factors) -> dict[str, Any]:
+    energy, forces, stress = factors
+    each = {"energy": energy, "energies": energy, "forces": forces, "stress": stress}
+
+    def factor(name: str) -> float:
+        own = each.get(name.split("_")[0], 1.0)
+        return own**2 if name.endswith("covariance") else own
+
+    return {name: value * factor(name) for name, value in found.items()}
 
 
 def _with_between(within: dict[str, Any], apart: np.ndarray, n: int) -> dict[str, Any]:

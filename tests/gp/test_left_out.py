@@ -1,5 +1,6 @@
 """Predictions of structures left out equal those of models that never saw them."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,8 @@ from gpjaxpot.gp.left_out import (
     error_fall_spread,
     exact_left_out,
     misfits,
+    own_directions,
+    predicted_variance,
     sparse_left_out,
 )
 from gpjaxpot.gp.levels import Weighted
@@ -101,6 +104,7 @@ def sparse_arguments(data):
     held = Held(
         jnp.asarray(padded(white, 0.0)), jnp.asarray(padded(y, 0.0)), jnp.asarray(padded(spare, 0.0)),
         jnp.asarray(padded(np.log(factor), 0.0)), jnp.asarray(padded(data["kind"], PADDING)),
+        jnp.zeros((len(SIZES), 0, white.shape[1])),
     )  # fmt: skip
     return parts, held
 
@@ -115,6 +119,32 @@ def test_sparse_equals_refitting(data):
     left = LEVELS["variance"] * np.diag(data["k"]) - np.diag(within)
     np.testing.assert_allclose(flat(found.error, found.kind), error, atol=1e-10)
     np.testing.assert_allclose(flat(found.epistemic, found.kind), epistemic + left, atol=1e-10)
+
+
+OWN = ([0, 3], [], [5])
+
+
+def test_spreads_are_those_without_the_structures_own_inducing_points(data):
+    """Those of models that saw neither the structure nor the inducing points that are of it."""
+    parts, held = sparse_arguments(data)
+    whitening = whiten(data["k_uu"])
+    own = np.zeros((len(SIZES), 2, whitening.shape[1]))
+    for padded_own, places in zip(own, OWN, strict=True):
+        found = own_directions(whitening, np.array(places, int))
+        padded_own[: len(found)] = found
+    plain = sparse_left_out(LOG, parts, held, NAMES)
+    found = sparse_left_out(LOG, parts, eqx.tree_at(lambda h: h.own, held, jnp.asarray(own)), NAMES)
+    np.testing.assert_allclose(found.error, plain.error, atol=1e-12)
+    edges = np.cumsum([0, *SIZES])
+    for s, places in enumerate(OWN):
+        here = slice(edges[s], edges[s + 1])
+        others = np.setdiff1d(np.arange(6), places)
+        known = data["k_fu"][:, others] @ whiten(data["k_uu"][np.ix_(others, others)])
+        within = LEVELS["variance"] * known @ known.T
+        expected = by_refitting(data, within)[1] + LEVELS["variance"] * np.diag(data["k"]) - np.diag(within)
+        np.testing.assert_allclose(np.asarray(found.epistemic)[s, : SIZES[s]], expected[here], atol=1e-9)
+        changed = np.abs(np.asarray(found.epistemic - plain.epistemic)[s, : SIZES[s]])
+        assert bool(places) == bool(np.any(changed > 1e-3))
 
 
 def test_accuracy_is_the_logarithm_of_the_errors(data):
@@ -139,21 +169,27 @@ def test_gradient_equals_finite_differences(data):
 
 
 def test_calibration_finds_the_noise_that_made_the_errors():
-    """Errors of variance (1.5² epistemic + a²): scale and levels come back, within the scatter of 6000 labels."""
+    """Errors of variance (s² epistemic + a²): scales and levels come back, within the scatter of 6000 labels."""
     rng = np.random.default_rng(1)
     shape = (300, 20)
     kind = np.broadcast_to(np.where(np.arange(20) == 0, 0, 1), shape)
     epistemic = rng.uniform(0.1, 2.0, shape) ** 2 * np.where(kind == 0, 0.04, 1.0)
     unit = np.where(kind == 0, 3.0, 1.0)
     level = np.where(kind == 0, 0.1, 0.7)
-    error = rng.normal(size=shape) * np.sqrt(1.5**2 * epistemic + (level * unit) ** 2)
+    true = np.where(kind == 0, 0.6, 1.5)
+    error = rng.normal(size=shape) * np.sqrt(true**2 * epistemic + (level * unit) ** 2)
     made = LeftOut(*(jnp.asarray(a) for a in (error, epistemic, unit, kind)))
-    scale, levels = calibrate(made, 3)
-    assert scale == pytest.approx(1.5, rel=0.1)
+    scales, levels = calibrate(made)
+    assert list(scales) == [1, 0]
+    assert scales[1] == pytest.approx(1.5, rel=0.1)
     assert levels[0] == pytest.approx(0.1, rel=0.2)
     assert levels[1] == pytest.approx(0.7, rel=0.1)
     assert set(levels) == {0, 1}
-    variance = scale**2 * epistemic + np.where(kind == 0, levels[0] * 3.0, levels[1]) ** 2
+    variance = predicted_variance(made, scales, levels)
+    scale = np.where(kind == 0, scales[0], scales[1])
+    np.testing.assert_allclose(
+        variance, scale**2 * epistemic + np.where(kind == 0, levels[0] * 3.0, levels[1]) ** 2, rtol=1e-12
+    )
     for k in (0, 1):
         assert np.mean((error**2 / variance)[kind == k]) == pytest.approx(1.0, abs=0.15)
 
@@ -164,7 +200,7 @@ def test_misfits_are_in_sigma():
     epistemic, unit = np.array([[0.0, 0.16, 0.16], [0.0, 0.16, 0.0]]), np.array([[3.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
     made = LeftOut(*(jnp.asarray(a) for a in (error, epistemic, unit, kind)))
     # Energies: 0.3/(0.1·3) and 0.1/0.1; forces: variance (2·0.4)² + 0.6² = 1.
-    np.testing.assert_allclose(misfits(made, 2.0, {0: 0.1, 1: 0.6}), [1.0, 6.0])
+    np.testing.assert_allclose(misfits(made, {0: 1.0, 1: 2.0}, {0: 0.1, 1: 0.6}), [1.0, 6.0])
 
 
 def made_of(errors):

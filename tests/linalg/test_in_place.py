@@ -30,7 +30,10 @@ def test_solves_with_each_scale_in_turn(covariance, columns, rows, monkeypatch):
         np.testing.assert_allclose(kept.solve(right), np.linalg.solve(whole, right), rtol=1e-9, atol=1e-12)
         some = np.linalg.solve(whole[:33, :33], right[:33, 0])
         np.testing.assert_allclose(kept.solve(right[:33, 0]), some, rtol=1e-9)
-        np.testing.assert_allclose(kept.last_of_inverse(12), np.linalg.inv(whole)[-12:, -12:], rtol=1e-8, atol=1e-12)
+        n, inverse = len(whole), np.linalg.inv(whole)
+        for first, last in ((n - 12, n), (3, 7), (0, n)):
+            some = slice(first, last)
+            np.testing.assert_allclose(kept.of_inverse(first, last), inverse[some, some], rtol=1e-8, atol=1e-12)
         assert kept.log_determinant == pytest.approx(np.linalg.slogdet(whole)[1], rel=1e-12)
         assert done[-1] == 1.0
 

@@ -8,7 +8,7 @@ import pytest
 
 import gpjaxpot as gp
 from gpjaxpot.gp.left_out import LeftOut, accuracy
-from gpjaxpot.gp.noise import OBSERVABLES
+from gpjaxpot.gp.noise import OBSERVABLES, Noise
 from gpjaxpot.potential import held_out
 from gpjaxpot.potential.held_out import (
     Kept,
@@ -19,8 +19,9 @@ from gpjaxpot.potential.held_out import (
     priors,
     searched_size,
 )
+from gpjaxpot.potential.left_out_structures import sparse_left_out_structures
 from gpjaxpot.potential.levels import LEAST_FALL, by_crps, logs, quality
-from gpjaxpot.potential.sparse_fit import Assembled, choose_inducing, sparse_left_out
+from gpjaxpot.potential.sparse_fit import NOWHERE, Assembled, choose_inducing, sparse_left_out
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.batch import neighbourhood
@@ -33,14 +34,18 @@ INDUCING = 12
 @pytest.fixture(scope="module")
 def assembled():
     """A sparse model of structures of several sizes, and those that may be left out."""
-    frames = [*labelled(4), *labelled(3, n=3, seed=1), *labelled(2, n=2, seed=2), *labelled(2, n=1, seed=3)]
+    frames = _frames()
     kernel = gp.EnergyKernel((gp.Term(soap().with_species((14,)), gp.DotPower(2)),))
     data = [_observed(f) for f in frames]
     found = [neighbourhood(f.structure, kernel.species, kernel.reach) for f in frames]
     training, chosen = StagedSet(kernel, found, 1e9), choose(data, 900.0)
-    inducing = choose_inducing(training, INDUCING, "farthest", 0, _quiet)
-    made = Assembled.make(training, data, inducing, chosen, _quiet)
+    inducing, owners = choose_inducing(training, INDUCING, "farthest", 0, _quiet)
+    made = Assembled.make(training, data, inducing, owners, chosen, _quiet)
     return made, made.hold(priors(kernel, found, data, chosen, _quiet))
+
+
+def _frames():
+    return [*labelled(4), *labelled(3, n=3, seed=1), *labelled(2, n=2, seed=2), *labelled(2, n=1, seed=3)]
 
 
 def _quiet(stage, done, total):
@@ -64,7 +69,7 @@ def test_more_are_left_out_where_they_are_small_and_there_is_time():
 
 
 def test_nothing_to_leave_out_is_no_part():
-    nothing = Kept([], [], [])
+    nothing = Kept([], [], [], [])
     assert nothing.in_parts(5) == []
     assert nothing.join([]).kind.shape == (0, 0)
     assert nothing.held(np.eye(5)).rows.shape == (0, 0, 5)
@@ -110,6 +115,31 @@ def test_leaving_out_some_at_a_time_is_leaving_out_all(assembled, monkeypatch):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
 
 
+def test_calibrations_see_the_errors_and_spreads_that_levels_are_learned_from(assembled):
+    """With the factors on spreads, and none for structures whose inducing environments are all others'."""
+    made, kept = assembled
+    before = priors(made.training.kernel, made.training.found, made.data, np.array(list(made.kept)), _quiet)
+    left, factors = made.left_out(LEVELS, kept), (0.5, 1.0, 3.0)
+    noise = Noise(LEVELS["energy"], LEVELS["forces"], LEVELS["stress"], energy_exponent=0.0)
+    known = sparse_left_out_structures(made, LEVELS, before, None, _frames(), noise, factors)
+    for k, (own, i) in enumerate(zip(known, made.kept, strict=True)):
+        rows = slice(0, len(made.data[i]))
+        error, epistemic = (np.asarray(x)[k, rows] for x in (left.error, left.epistemic))
+        sigma = np.array([LEVELS[name] for name in OBSERVABLES])[made.data[i].kind]
+        std = np.sqrt(epistemic * np.array(factors)[made.data[i].kind] ** 2 + sigma**2)
+        n = own.compared.n_atoms
+        found = [[own.compared.energy_std * n], own.compared.forces_std.ravel(), own.compared.stress_std]
+        found = np.concatenate(found)
+        uncertain = found > 0  # others are certain by symmetry
+        assert np.mean(uncertain) > 0.9 or n == 1
+        np.testing.assert_allclose(found[uncertain], std[uncertain], rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(own.compared.forces_error.ravel(), error[1 : 1 + 3 * n], rtol=1e-6, atol=1e-8)
+    plain = made.left_out(LEVELS, replace(kept, own=[np.zeros(0, int)] * len(kept.own)))
+    changed = np.any(np.abs(left.epistemic - plain.epistemic) > 1e-6 * plain.epistemic, axis=1)
+    np.testing.assert_array_equal(changed, [len(o) > 0 for o in kept.own])
+    assert 0 < np.sum(changed) < len(changed)
+
+
 def test_a_search_leaves_all_out_of_a_model_with_some_inducing_environments(assembled, monkeypatch):
     """It is the model that these environments alone would make."""
     made, kept = assembled
@@ -120,8 +150,10 @@ def test_a_search_leaves_all_out_of_a_model_with_some_inducing_environments(asse
     assert len(chosen.data) == len(kept.data)
     assert len(some) == 4
     fewer = made.inducing.take(some)
-    alone = Assembled.make(made.training, made.data, fewer, np.array(list(made.kept)), _quiet)
-    expected = alone.left_out(LEVELS, Kept(kept.data, list(alone.kept.values()), kept.variances))
+    nowhere = np.full(len(some), NOWHERE)
+    alone = Assembled.make(made.training, made.data, fewer, nowhere, np.array(list(made.kept)), _quiet)
+    nothing = [np.zeros(0, int)] * len(kept.data)
+    expected = alone.left_out(LEVELS, Kept(kept.data, list(alone.kept.values()), kept.variances, nothing))
     whitening, parts = made._fewer(some)
     found = sparse_left_out(logs(LEVELS), parts, chosen.held(whitening, some), OBSERVABLES)
     np.testing.assert_allclose(found.error, expected.error, rtol=1e-6, atol=1e-8)
@@ -147,10 +179,15 @@ def test_by_crps_follows_errors_where_spreads_fit_and_falls_where_they_do_not():
     error, unit = std * rng.normal(size=kind.shape), np.ones(kind.shape)
     fitting = LeftOut(error, std**2, unit, kind)
     assert by_crps(fitting) == pytest.approx(float(accuracy(fitting, len(OBSERVABLES))) + np.log(2.0), abs=0.02)
-    wide = LeftOut(error, np.where(kind == 0, 30.0, 1.0) ** 2 * std**2, unit, kind)
-    assert by_crps(wide) < by_crps(fitting) - 1.0
+    # How wide those of energies are altogether can be set right; not so which are wide.
+    wide = LeftOut(error, np.where(kind == 0, 9.0, 1.0) * std**2, unit, kind)
+    assert by_crps(wide) == pytest.approx(by_crps(fitting), abs=0.02)
+    wide = LeftOut(error, np.where(kind == 0, 1e-3 / std**2, std**2), unit, kind)
+    assert by_crps(wide) < by_crps(fitting) - 0.05
     biased = replace(wide, error=error + np.where(kind == 0, 1.0, 0.0))
-    assert quality(wide) - quality(biased) > by_crps(wide) - by_crps(biased) + 0.5  # the spreads would hide it
+    for left in (wide, biased):  # which the spreads alone would hide
+        assert quality(left) == pytest.approx(0.5 * (float(accuracy(left, len(OBSERVABLES))) + by_crps(left)))
+    assert quality(wide) - quality(biased) > by_crps(wide) - by_crps(biased)
     assert by_crps(replace(fitting, error=np.full(kind.shape, np.nan))) == -np.inf
 
 

@@ -1,5 +1,7 @@
 """Exact and sparse potentials against the textbook, against each other, and against the laws."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -59,6 +61,24 @@ def test_prediction_agrees_with_the_joint_posterior(which, request, frames):
         np.testing.assert_allclose(p.forces_covariance[a], joint.covariance[here, here], atol=1e-10)
     np.testing.assert_allclose(p.energy_std**2, p.energy_epistemic_std**2 + p.energy_aleatoric_std**2, rtol=1e-12)
     np.testing.assert_allclose(p.forces_std**2, p.forces_epistemic_std**2 + p.forces_aleatoric_std**2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("which", ["exact", "sparse"])
+def test_factors_on_spreads_are_those_of_predictions_and_of_the_joint_posterior(which, request, frames, tmp_path):
+    plain, test = request.getfixturevalue(which), frames[6].structure
+    scaled = replace(plain, spread=(0.5, 1.0, 3.0))
+    scaled.save(tmp_path / "scaled.safetensors")
+    scaled = gp.Potential.load(tmp_path / "scaled.safetensors")
+    (p, q), n = (x.predict(test, uncertainty=True, covariance=True) for x in (plain, scaled)), len(test)
+    np.testing.assert_allclose(q.energy_epistemic_std, 0.5 * p.energy_epistemic_std, rtol=1e-12)
+    np.testing.assert_allclose(q.energies_std, 0.5 * p.energies_std, rtol=1e-12)
+    np.testing.assert_allclose(q.stress_epistemic_std, 3.0 * p.stress_epistemic_std, rtol=1e-12)
+    for name in ("forces_std", "forces_covariance", "energy_aleatoric_std", "stress_aleatoric_std", "energy"):
+        np.testing.assert_array_equal(getattr(q, name), getattr(p, name))
+    both = [frames[6].structure, frames[7].structure]
+    times = np.tile(np.repeat([0.5, 1.0, 3.0], [1, 3 * n, 6]), 2)
+    expected = plain.joint(both).covariance * np.outer(times, times)
+    np.testing.assert_allclose(scaled.joint(both).covariance, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_sparse_equals_exact_where_the_inducing_environments_span_the_features(frames):

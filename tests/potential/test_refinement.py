@@ -143,7 +143,7 @@ def test_what_is_left_out_is_predicted_as_by_a_fit_without_it(many, fine, monkey
     monkeypatch.setattr(Trial, "by_iterations", judge)
     wanted = ("model.method=sparse", "model.n_inducing=20", *FEW[2:], "train.search=false")
     potential = gp.fit(many, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*wanted]))
-    assert len(seen["places"]) == 10
+    assert len(seen["places"]) == 21  # half of the observations
     others = [f for i, f in enumerate(many) if i not in seen["places"]]
     levels = [f"{'kernel.' if n == 'variance' else 'noise.'}{n}={v}" for n, v in seen["start"].items()]
     # The energy per species is that of all structures, left out or not.
@@ -179,7 +179,7 @@ def test_by_a_factor_each_is_predicted_as_by_a_fit_without_it_alone(many, monkey
     wanted = ("model.method=sparse", "model.n_inducing=20", "model.refine=true", "model.solver=factor")
     some = gp.load_settings(None, [*wanted, "train.search=false"])
     potential = gp.fit(many, soap(), gp.DotPower(2), settings=some)
-    assert len(seen["places"]) == 10
+    assert len(seen["places"]) == 21  # half of the observations
     levels = [f"{'kernel.' if n == 'variance' else 'noise.'}{n}={v}" for n, v in seen["start"].items()]
     (energy,) = potential.record["reference"]["values"]
     given = gp.load_settings(None, ["model.method=exact", f"energy_per_species.Si={energy}", *levels])
@@ -190,7 +190,7 @@ def test_by_a_factor_each_is_predicted_as_by_a_fit_without_it_alone(many, monkey
         expected = np.concatenate(
             [[labels.energy - p.energy], (labels.forces - p.forces).ravel(), labels.stress - p.stress]
         )
-        np.testing.assert_allclose(seen["errors"][k][: len(expected)], expected, atol=1e-8)
+        np.testing.assert_allclose(seen["errors"][k][: len(expected)], expected, rtol=1e-6, atol=1e-8)
 
 
 @pytest.fixture(scope="module")
