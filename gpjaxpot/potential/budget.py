@@ -2,9 +2,8 @@
 
 import os
 import time
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -15,9 +14,10 @@ from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.crew import ALONE, Crew
 from gpjaxpot.potential.effort import Effort
 from gpjaxpot.potential.learned_kernel import SECONDS, searches
-from gpjaxpot.potential.settings import QUICK, ModelSettings, Settings
+from gpjaxpot.potential.refinement_plan import Refining
+from gpjaxpot.potential.settings import ModelSettings, Settings
 from gpjaxpot.potential.span import SPAN
-from gpjaxpot.potential.sparse_cost import PRODUCTS, SparseCost
+from gpjaxpot.potential.sparse_cost import SparseCost
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.pairs import find_pairs
 
@@ -29,24 +29,13 @@ MOST_INDUCING = 4000
 LEAST_INDUCING = 50
 # Work besides the counted products, as a factor on their time (measured: benchmarks/README.md).
 OVERHEAD = 3.0
-REFINEMENT_OVERHEAD = 1.5
 # Seconds to compile, whatever the size; told in estimates, no part of the budget.
 COMPILATION = 15.0
 SAMPLED = 20
 # Seconds that the speed of the machine is measured for.
 MEASURED = 0.2
-# Share of the time in which inducing environments grow where a refinement may follow.  For molecules it does follow,
-# nearly always: theirs is smaller, and so many inducing environments are enough.
-GROWTH_SHARE = 0.6
-MOLECULES_SHARE = 0.3
-MOST_REFINED = 2000
-# A refinement may take this share of the time; for that, components may fall to this share of what they would be.
-REFINEMENT_SHARE = 0.7
-LEAST_FEATURES = 0.4
-# By factors of the covariance of all data it wants time for so many and takes so many at the most; of molecules also of
-# the data of a part of the structures, of this share at the least.
-LEAST_FACTORS, MOST_FACTORS = 4, 6
-LEAST_REFINED = 0.3
+# So many inducing environments are enough for molecules, whose mean a refinement makes.
+MOST_OF_MOLECULES = 2000
 
 
 @dataclass(frozen=True)
@@ -171,6 +160,12 @@ class _Plans:
         features = sum(t.descriptor.n_features for t in self.kernel.terms)
         return _exact_cost(self.frames, features, self.n, self.speed)
 
+    @cached_property
+    def refining(self) -> Refining:
+        """The refinement of a sparse posterior's mean."""
+        molecules = molecular(self.frames)
+        return Refining(self.kernel, self.model, self.cost, molecules, self.memory, self.speed, self.processes)
+
     def of_sparse(self, m: int) -> tuple[float, float]:
         """Memory and seconds with `m` inducing environments."""
         memory, flops = self.cost.sparse(m)
@@ -213,7 +208,7 @@ class _Plans:
         first, most = self._inducing()
         memory, seconds = self.of_sparse(most)[0], self.of_sparse(first)[1]
         longest = seconds if most == first else 2.0 * self.of_sparse(most)[1]
-        refine = self._refinement(most)
+        refine = self.refining.plan(most)
         needed = memory
         if model.refine is True or not refine.why_not:
             needed, longest = max(needed, refine.memory + refine.effort.room), longest + refine.seconds
@@ -227,121 +222,24 @@ class _Plans:
             self.free, reason, refine.why_not, refine.most_features, refine.effort, spare,
         )  # fmt: skip
 
-    @property
-    def may_refine(self) -> bool:
-        """Whether a refinement is wanted, or left to the fit that has time for it."""
-        return self.model.refine is True or (self.model.refine == "auto" and self.model.time >= QUICK)
-
-    @property
-    def _growth_share(self) -> float:
-        """Of the time, where a refinement may follow."""
-        return MOLECULES_SHARE if molecular(self.frames) else GROWTH_SHARE
-
     def _inducing(self) -> tuple[int, int]:
         """Inducing environments to begin with, and the most that they may grow to."""
         atoms, model = self.cost.atoms, self.model
         if model.n_inducing != "auto":
             given = min(int(model.n_inducing), atoms)
             return given, given
-        growth = model.time * (self._growth_share if self.may_refine else 1.0)
+        refining = self.refining
+        growth = model.time * (refining.growth_share if refining.wanted else 1.0)
         first = min(_default_inducing(atoms), atoms)
         while first > LEAST_INDUCING and (self.of_sparse(first)[0] > self.memory or self.of_sparse(first)[1] > growth):
             first = int(0.8 * first)
         # All that was assembled on the way there took as long as half and a quarter of it, and so on.
         most = min(MOST_INDUCING, max(first, atoms // 2))
-        if self.may_refine and molecular(self.frames):
-            most = min(most, max(first, MOST_REFINED))
+        if refining.wanted and refining.molecules:
+            most = min(most, max(first, MOST_OF_MOLECULES))
         while most > first and (self.of_sparse(most)[0] > self.memory or 2.0 * self.of_sparse(most)[1] > growth):
             most = max(first, int(0.8 * most))
         return first, most
-
-    def _refinement(self, m: int) -> "_Refinement":
-        """The refinement of a model with `m` inducing environments: by factors where that is possible."""
-        found, why_not = self._by_factors(m), ""
-        if self.model.solver == "iterations" or (found.why_not and self.model.solver == "auto"):
-            reason = found.why_not or "asked for"
-            found = self._by_iterations(m)
-            found = replace(found, effort=replace(found.effort, reason=reason))
-        model = self.model
-        if model.refine is False:
-            why_not = "not asked for"
-        elif not self.may_refine:
-            why_not = f"it takes minutes, and a fit may take {model.time:.0f} s"
-        elif not all(t.kernel.cosine for t in self.kernel.terms):
-            why_not = "the kernel is no function of p·q"
-        return replace(found, why_not=why_not or found.why_not)
-
-    @property
-    def _bounded(self) -> bool:
-        """Whether components may be fewer for the sake of the refinement."""
-        auto = self.model.features == self.model.most_features == "auto"
-        return self.may_refine and molecular(self.frames) and self.cost.projects and auto
-
-    def _by_factors(self, m: int) -> "_Refinement":
-        """Of all structures, or of as many as the budget allows."""
-        cost, model, all_ = self.cost, self.model, len(self.frames)
-        time = (1.0 - self._growth_share) * model.time
-
-        def needs(structures: int) -> tuple[float, float, float, float]:
-            held, per_feature, filling, each = cost.factor(m, structures)
-            return held, per_feature, filling / self.speed, each / self.speed
-
-        def fits(structures: int) -> bool:
-            held, _, filling, each = needs(structures)
-            # Processes may share the memory of one machine.
-            return self.processes * held <= self.memory and filling + LEAST_FACTORS * each <= time
-
-        auto = model.most_refined == "auto"
-        structures, least = (all_, LEAST_REFINED * all_) if auto else (min(int(model.most_refined), all_), 1)
-        held, per_feature, filling, each = needs(structures)
-        why_not = f"the covariance of all {self.n} observations would take {held / 1e9:.1f} GB and {filling:.0f} s"
-        if not fits(structures) and auto and molecular(self.frames):
-            structures = bisect_left(range(1, all_), True, key=lambda n: not fits(n))
-        if fits(structures) and structures >= least:
-            held, per_feature, filling, each = needs(structures)
-            why_not = ""
-        factors = int(np.clip((time - filling) / each, LEAST_FACTORS, MOST_FACTORS))
-        reason = f"{held / 1e9:.1f} GB and {filling + factors * each:.0f} s at the most fit the budget"
-        most_features = None
-        if self._bounded and not why_not and structures < all_:
-            # More structures rather than more components: aspirin's forces are a twelfth better with 451 and 480 than
-            # with 338 and 1026 in the same memory.
-            most_features = cost.features
-        elif self._bounded and not why_not:
-            by_time = cost.features * (time - LEAST_FACTORS * each) / filling
-            most_features = int(min(by_time, cost.features + (self.memory - held) / per_feature))
-        some = None if structures == all_ else structures
-        effort = Effort(factors, some, reason="asked for" if why_not else reason)
-        return _Refinement(held, 0.0, filling + factors * each, why_not, most_features, effort)
-
-    def _by_iterations(self, m: int) -> "_Refinement":
-        model, cost = self.model, self.cost
-        room = max(0.0, min(self.memory - cost.refinement(m, 0.0)[0], cost.vector_products()))
-        held, shared, flops = cost.refinement(m, room / cost.vector_products())
-        seconds = REFINEMENT_OVERHEAD * flops / self.speed
-        # The work grows in proportion to the components; of half of what they should be no good mean is made.
-        share = REFINEMENT_SHARE * model.time / seconds
-        most_features = int(share * cost.features) if self._bounded and share > LEAST_FEATURES else None
-        if most_features is not None and share < 1.0:
-            held, seconds = share * held, share * seconds
-        why_not = ""
-        if held > self.memory:
-            why_not = f"it would need {held / 1e9:.1f} GB, more than the budget of {self.memory / 1e9:.1f} GB"
-        elif seconds > model.time:
-            why_not = f"it would need about {seconds:.0f} s, more than the budget of {model.time:.0f} s"
-        products = int(PRODUCTS * REFINEMENT_SHARE * model.time / seconds)
-        return _Refinement(held, shared, seconds, why_not, most_features, Effort(0, None, products, room))
-
-
-@dataclass(frozen=True)
-class _Refinement:
-    memory: float
-    shared: float
-    """Bytes of it that take over what the sparse fit kept."""
-    seconds: float
-    why_not: str
-    most_features: int | None
-    effort: Effort
 
 
 def free_memory() -> int:

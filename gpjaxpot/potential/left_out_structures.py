@@ -72,8 +72,7 @@ def sparse_left_out_structures(
         features = features - (features @ own.T) @ own
         weights = scipy.linalg.solve_triangular(lower, np.concatenate([features, own]).T, lower=True)
         seen = reached.T @ weights
-        covariance = weights.T @ weights + seen.T @ inverse @ seen
-        covariance = _given(covariance, len(o))
+        covariance = _given(weights.T @ weights + seen.T @ inverse @ seen, len(o))
         spare = np.maximum(variance * before.variances - np.sum(features**2, axis=1), 0.0)
         covariance[np.diag_indices(len(o))] += spare
         forces = _force_blocks(o, covariance)

@@ -20,8 +20,9 @@ _NORMAL, _LENGTHS = QuantileFunction.gaussian(1.0), QuantileFunction.gaussian(1.
 class Prediction(eqx.Module):
     """Energy (eV), per-atom energies, forces (eV/Å) and stress (eV/Å³, Voigt), each with its spreads.
 
-    `…_epistemic_std` is the posterior's own standard deviation (too little data), `…_aleatoric_std` that of
-    the labels' noise, `…_std` the root of the sum of their squares: what a new label would scatter by.
+    `…_epistemic_std` is the posterior's own standard deviation (too little data), that of energies and stresses times
+    a factor that structures left out show (`Potential.spread`), `…_aleatoric_std` that of the labels' noise, `…_std`
+    the root of the sum of their squares: what a new label would scatter by.
     Spreads are None when not asked for; aleatoric ones also where no noise is known.  Stress is None
     unless all three directions are periodic.
 

@@ -3,7 +3,7 @@
 import pytest
 
 import gpjaxpot as gp
-from gpjaxpot.potential import budget
+from gpjaxpot.potential import budget, refinement_plan
 from gpjaxpot.potential.sparse_cost import KEPT, SparseCost
 from tests.potential.conftest import labelled, soap
 
@@ -31,14 +31,14 @@ def needs(case, structures):
     settings = gp.load_settings(None, ["model.n_inducing=20"]).model
     cost = SparseCost(case[1], case[2], settings, N * LABELS, 1.0, 1)
     held, _, covariance, factor = cost.factor(20, structures)
-    return held, covariance + budget.LEAST_FACTORS * factor
+    return held, covariance + refinement_plan.LEAST_FACTORS * factor
 
 
 def test_with_memory_and_time_by_factors_of_all_data(case, monkeypatch):
     found = planned(case, monkeypatch)
     assert found.refine == ""
     assert (found.effort.solver, found.effort.structures) == ("factor", None)
-    assert found.effort.factors == budget.MOST_FACTORS
+    assert found.effort.factors == refinement_plan.MOST_FACTORS
     assert "fit the budget" in found.effort.reason
     bounded = found.most_features is not None
     assert bounded is (case[0] == "molecules")
@@ -50,14 +50,15 @@ def test_with_memory_and_time_by_factors_of_all_data(case, monkeypatch):
 @pytest.mark.parametrize("share", [0.6, 0.1])
 def test_with_less_of_a_part_of_molecules_and_else_by_iterations(case, monkeypatch, by, share):
     held, flops = needs(case, round(share * N))
-    time = 900.0 * (1.0 - (budget.MOLECULES_SHARE if case[0] == "molecules" else budget.GROWTH_SHARE))
+    shares = {"molecules": refinement_plan.MOLECULES_SHARE, "crystals": refinement_plan.GROWTH_SHARE}
+    time = 900.0 * (1.0 - shares[case[0]])
     limits = {"memory": held / 1e9} if by == "memory" else {"speed": flops / time}
     found = planned(case, monkeypatch, **limits)
-    if case[0] == "molecules" and share > budget.LEAST_REFINED:
+    if case[0] == "molecules" and share > refinement_plan.LEAST_REFINED:
         assert found.effort.solver == "factor"
         assert found.effort.structures == pytest.approx(share * N, abs=2)
         assert found.most_features == round(KEPT * case[2].terms[0].descriptor.n_spectrum)
-        assert found.effort.factors == budget.LEAST_FACTORS if by == "time" else found.effort.factors > 0
+        assert found.effort.factors == refinement_plan.LEAST_FACTORS if by == "time" else found.effort.factors > 0
     else:
         assert found.effort.solver == "iterations"
         assert f"the covariance of all {N * LABELS} observations would take" in found.effort.reason
