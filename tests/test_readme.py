@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 def test_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     # What a fit of minutes does besides takes minutes, and is tested by itself.
-    for module in ("learned_kernel", "noise_shape", "budget"):
+    for module in ("learned_kernel", "noise_shape", "refinement_plan"):
         monkeypatch.setattr(f"gpjaxpot.potential.{module}.QUICK", float("inf"))
     monkeypatch.setattr("gpjaxpot.potential.budget.MOST_INDUCING", 200)
     for bound in ("LEAST", "MOST"):
