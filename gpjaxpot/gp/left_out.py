@@ -24,11 +24,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.gp.levels import Weighted, log_factor, normal_equations
-from gpjaxpot.gp.maximise import Range, maximise
 from gpjaxpot.gp.noise import OBSERVABLES
 
 PADDING = -1
@@ -195,31 +195,54 @@ def calibrate(left_out: LeftOut) -> tuple[dict[int, float], dict[int, float]]:
     """
     kind, unit = np.asarray(left_out.kind), np.asarray(left_out.unit)
     error, epistemic = np.asarray(left_out.error), np.maximum(np.asarray(left_out.epistemic), 0.0)
-    scales, levels, lowest, highest = {}, {}, *SCALES
-    scale = Range(1.0, lowest, highest, prior=1.0)
+    scales, levels, middle, prior = {}, {}, 1.0, 1.0
     for k in ORDER:
         own = kind == k
         if not np.any(own):
             continue
         # Nothing is learned from what symmetry makes certain.
         own &= (epistemic > 0) | (error != 0)
-        e, before, u = (jnp.asarray(a[own]) for a in (error, epistemic, unit))
         structures = np.sum(np.any(own, axis=1))
         weight = float(np.sqrt(np.sum(own) * structures) / max(np.sum(own), 1))
         typical = float(np.sqrt(np.mean((error[own] / unit[own]) ** 2))) if own.any() else 1.0
         typical = max(typical, 1e-12)
-        ranges = {"scale": scale, "level": Range(0.5 * typical, LEAST_NOISE * typical, 3.0 * typical)}
-
-        def density(log_values: dict[str, Array], e=e, before=before, u=u, weight=weight) -> Array:
-            """Log density of the errors for a scale of their spreads and a level of their noise."""
-            variance = jnp.exp(2.0 * log_values["scale"]) * before + jnp.exp(2.0 * log_values["level"]) * u**2
-            return -weight * jnp.sum(0.5 * jnp.log(variance) + 0.5 * e**2 / variance)
-
-        found, _ = maximise(density, ranges, steps=100, tolerance=1e-6)
-        if not scales:
-            scale = Range(found["scale"], lowest, highest, prior=APART)
-        scales[k], levels[k] = found["scale"], found["level"]
+        # As variances beside each other: of the spread, and of the noise in units of what is typical.
+        parts = np.stack([epistemic[own], (typical * unit[own]) ** 2])
+        bounds = [SCALES, (LEAST_NOISE, 3.0)]
+        found = _densest(error[own] ** 2, parts, weight, (middle, 0.5), (prior, np.inf), bounds)
+        scales[k], levels[k] = float(found[0]), float(found[1] * typical)
+        if len(scales) == 1:
+            middle, prior = scales[k], APART
     return scales, levels
+
+
+def _densest(
+    squares: Float[np.ndarray, " labels"],
+    parts: Float[np.ndarray, "two labels"],
+    weight: float,
+    start: tuple[float, float],
+    priors: tuple[float, float],
+    bounds: list[tuple[float, float]],
+) -> Float[np.ndarray, " two"]:
+    """The factors of the parts of σ, by whose sum of squares normal errors, of these squares, are most probable.
+
+    The priors, on the factors' logarithms, are around `start`.
+    """
+    origin, strength = np.log(start), 1.0 / np.array(priors)
+
+    def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        own = np.exp(2.0 * x)[:, None] * parts
+        variance = np.sum(own, axis=0)
+        away = strength * (x - origin)
+        value = 0.5 * weight * np.sum(np.log(variance) + squares / variance) + 0.5 * np.sum(away**2)
+        slope = weight * own @ (1.0 / variance - squares / variance**2)
+        return float(value), slope + strength * away
+
+    # A function of two numbers with its slope; compiled for each set of structures it would take longer.
+    found = scipy.optimize.minimize(
+        loss, origin, jac=True, method="L-BFGS-B", bounds=np.log(bounds), options={"maxiter": 200, "ftol": 1e-12}
+    )
+    return np.exp(found.x)
 
 
 def predicted_variance(
