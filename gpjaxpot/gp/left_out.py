@@ -240,7 +240,7 @@ def _densest(
 
     # A function of two numbers with its slope; compiled for each set of structures it would take longer.
     found = scipy.optimize.minimize(
-        loss, origin, jac=True, method="L-BFGS-B", bounds=np.log(np.array(bounds)), options={"maxiter": 200, "ftol": 1e-12}
+        loss, origin, jac=True, method="L-BFGS-B", bounds=np.log(np.array(bounds)), options={"ftol": 1e-12}
     )
     return np.exp(found.x)
 
