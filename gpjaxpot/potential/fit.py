@@ -345,7 +345,7 @@ def _level_choices(
             made.append(Choice(f"noise.aleatoric_{name}", reported, f"{why}; {units[name]}"))
     for name in ("energy", "stress"):
         if getattr(settings.model, f"spread_{name}") == "auto" and name in levels.spread:
-            why = "structures left out show it, where that of forces is 1; factor on epistemic σ"
+            why = "factor on the process's own epistemic σ, as structures left out show; of forces it is 1"
             made.append(Choice(f"model.spread_{name}", levels.spread[name], why))
     values = {symbol(z): float(v) for z, v in zip(reference.numbers, reference.values, strict=True)}
     made.append(Choice("energy_per_species", values, f"{reference.origin}; {reference.note}".strip("; ")))
