@@ -17,7 +17,7 @@ Source: Rasmussen & Williams (2006), §5.4.2, for blocks instead of single point
 Influence in Regression* (1982), for weight space.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import equinox as eqx
@@ -75,19 +75,20 @@ class LeftOut(eqx.Module):
 
 
 def own_directions(
-    whitening: Float[AnyArray, "inducing rank"], places: Int[AnyArray, " own"]
-) -> Float[np.ndarray, "_ rank"]:
-    """Orthonormal directions of whitened features that only the inducing environments at `places` span.
+    whitening: Float[AnyArray, "inducing rank"], owned: Sequence[Int[AnyArray, "_"]]
+) -> list[Float[np.ndarray, "_ rank"]]:
+    """For each structure, orthonormal directions of whitened features that only its own inducing environments span.
 
-    Rows of the whitening are orthogonal to the features of all other environments, where none depends on others.
+    `owned` are their places.  Rows of the whitening are orthogonal to the features of all other environments, where
+    none depends on others.
     """
-    mine = np.asarray(whitening)[places]
-    if not len(mine):
-        return np.zeros((0, mine.shape[1]))
-    unit = mine / np.linalg.norm(whitening, axis=0)
-    shares, mixed = np.linalg.eigh(unit @ unit.T)
-    found = mixed[:, shares > OWN].T @ mine
-    return np.linalg.qr(found.T)[0].T
+    whitening, found = np.asarray(whitening), []
+    lengths = np.linalg.norm(whitening, axis=0)
+    for places in owned:
+        mine = whitening[places]
+        shares, mixed = np.linalg.eigh((mine / lengths) @ (mine / lengths).T)
+        found.append(np.linalg.qr((mixed[:, shares > OWN].T @ mine).T)[0].T)
+    return found
 
 
 @eqx.filter_jit
@@ -231,6 +232,7 @@ def _densest(
     origin, strength = np.log(start), 1.0 / np.array(priors)
 
     def loss(x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Minus the log density and priors, and the slope, at logarithms of the factors."""
         own = np.exp(2.0 * x)[:, None] * parts
         variance = np.sum(own, axis=0)
         away = strength * (x - origin)

@@ -203,7 +203,7 @@ class Kept:
             spare[k, here] = np.maximum(variances / o.sigma**2 - np.sum(rows[k, here] ** 2, axis=1), 0.0)
             log_sigma[k, here] = np.log(o.sigma)
             kind[k, here] = np.where(o.known, len(OBSERVABLES), o.kind)
-        own = [own_directions(whitening, places) for places in self.own] if some is None else []
+        own = own_directions(whitening, self.own) if some is None else []
         count = max((len(o) for o in own), default=0)
         padded = np.zeros((shape[0], 2 ** int(np.ceil(np.log2(count))) if count else 0, whitening.shape[1]))
         for k, directions in enumerate(own):

@@ -58,7 +58,8 @@ def sparse_left_out_structures(
     lower = np.linalg.cholesky(np.eye(len(gram)) + gram)
     half = scipy.linalg.solve_triangular(lower, projected, lower=True)
     variance, known = levels[VARIANCE], []
-    for i, rows in assembled.kept.items():
+    directions = own_directions(assembled.whitening, list(assembled.own.values()))
+    for (i, rows), own in zip(assembled.kept.items(), directions, strict=True):
         if (errors is not None and i not in errors) or not len(assembled.data[i]):
             continue
         o, before = assembled.data[i], priors[i]
@@ -68,7 +69,6 @@ def sparse_left_out_structures(
         inverse = np.linalg.inv(np.eye(len(o)) - reached.T @ reached)
         error = errors[i] if errors is not None else sigma * (inverse @ (o.targets / sigma - half @ reached))
         # The spread is that of a structure without inducing environments of its own, as in `gp/left_out.py`.
-        own = own_directions(assembled.whitening, np.flatnonzero(assembled.owners == i))
         features = features - (features @ own.T) @ own
         weights = scipy.linalg.solve_triangular(lower, np.concatenate([features, own]).T, lower=True)
         seen = reached.T @ weights
@@ -78,8 +78,8 @@ def sparse_left_out_structures(
         forces = _force_blocks(o, covariance)
         if forces is not None:
             # Beside the diagonal, too: what the inducing environments do not reach of each atom's force.
-            own = features[_forces(o)].reshape(-1, 3, features.shape[1])
-            beside = variance * before.forces - own @ np.swapaxes(own, 1, 2)
+            reach = features[_forces(o)].reshape(-1, 3, features.shape[1])
+            beside = variance * before.forces - reach @ np.swapaxes(reach, 1, 2)
             forces = forces + np.where(np.eye(3, dtype=bool), 0.0, beside)
         known.append(_known(frames[i], o, error, np.diagonal(covariance), forces, noise, spread, before.vectors))
     return known

@@ -41,7 +41,6 @@ def make_record(
     resolved = settings.model_dump(mode="json")
     # A posterior of levels is found again from levels that are auto.
     levels = {"kernel.variance"} | {f"noise.{part}{n}" for n in OBSERVABLES for part in ("", "aleatoric_")}
-    levels |= {f"model.spread_{n}" for n in OBSERVABLES}
     # The same components are found again; given as a number, all species would have as many.  So is the calibration,
     # whose way may differ from one observable to the next.
     again = {"model.features", "calibration.method"} | (set() if settings.hyper.method == "none" else levels)

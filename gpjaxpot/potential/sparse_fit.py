@@ -124,8 +124,13 @@ class Assembled:
             [self.data[i] for i in self.kept],
             list(self.kept.values()),
             [before[i].variances for i in self.kept],
-            [np.flatnonzero(self.owners == i) for i in self.kept],
+            list(self.own.values()),
         )
+
+    @property
+    def own(self) -> dict[int, Int[np.ndarray, "_"]]:
+        """Places of the inducing environments that are of each structure that may be left out."""
+        return {i: np.flatnonzero(self.owners == i) for i in self.kept}
 
     def learn(
         self,

@@ -129,8 +129,8 @@ def test_spreads_are_those_without_the_structures_own_inducing_points(data):
     parts, held = sparse_arguments(data)
     whitening = whiten(data["k_uu"])
     own = np.zeros((len(SIZES), 2, whitening.shape[1]))
-    for padded_own, places in zip(own, OWN, strict=True):
-        found = own_directions(whitening, np.array(places, int))
+    directions = own_directions(whitening, [np.array(places, int) for places in OWN])
+    for padded_own, found in zip(own, directions, strict=True):
         padded_own[: len(found)] = found
     plain = sparse_left_out(LOG, parts, held, NAMES)
     found = sparse_left_out(LOG, parts, eqx.tree_at(lambda h: h.own, held, jnp.asarray(own)), NAMES)
