@@ -12,11 +12,16 @@ class Effort:
     structures: int | None = None
     """How many; None for all."""
     products: int = 0
-    """Products with that covariance; a few are taken in any case."""
+    """Products with that covariance, for so many components; a few are taken in any case."""
+    components: int = 0
     room: float = 0.0
     """Bytes for what each product would make again."""
     reason: str = ""
     """Why by factors or by iterations."""
+
+    def products_with(self, components: int) -> int:
+        """As many as take the same time with so many components."""
+        return round(self.products * self.components / components)
 
     @property
     def solver(self) -> str:

@@ -34,13 +34,11 @@ SHARE = 0.25
 # first does not converge, one with still more noise is tried.  What predicts best is taken, converged or not.
 FIRST = 4.0
 HALVINGS = 3
-PRODUCTS = 280
 MORE = 1.4
 # Residual, in units of the noise (root mean square, were all of it in the kind of labels that has the fewest: energies,
-# which forces outnumber by hundreds), at which a comparison ends; iterations at the most, where there is time for no
-# more, and in any case.
+# which forces outnumber by hundreds), at which a comparison ends; iterations that one has in any case, and at the most.
 ROUGH = 0.3
-COMPARED = 120
+COMPARED = 40
 LONGEST = 600
 
 Found = tuple[Levels, str, dict[int, Float[np.ndarray, "_"]]]
@@ -90,13 +88,13 @@ class Trial:
     def by_iterations(self, system: IterativeSystem, products: int, callback: Callback) -> Found | str:
         """Levels, why, and the errors of structures, all of them left out at once; or why the sparse mean is as good.
 
-        `products` are what there is time for; a few are taken in any case.
+        `products` are what there is time for; the first comparison has a few in any case.
         """
         # Without all of them at once, as the refined mean is: each left out alone, the sparse one would be favoured.
         places, sparse = self.places, self.assembled.left_out(self.start, self.kept)
         shape = sparse.kind.shape
         sparse = replace(sparse, error=jnp.asarray(system.sparse_errors(self.start, places, shape)))
-        products, spent = max(products, PRODUCTS), 0
+        spent = 0
         most = min(max(COMPARED, products // 3), LONGEST)
         best, guess, factor, tried, ended = None, None, FIRST, set(), ""
         while True:

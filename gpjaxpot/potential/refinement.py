@@ -83,7 +83,8 @@ def refine(
     Raises:
         InputError: for a kernel that is no function of the product of two vectors.
     """
-    if not all(t.kernel.cosine for t in assembled.training.kernel.terms):
+    terms = assembled.training.kernel.terms
+    if not all(t.kernel.cosine for t in terms):
         raise InputError("model.refine wants a kernel that is a function of p·q, such as dot_power: set it to false")
     asked = settings.model.refine is True
     start = {k: v for k, v in levels.values.items() if k == VARIANCE or k in assembled.parts}
@@ -93,6 +94,7 @@ def refine(
     judged = len(places) >= LEAST_STRUCTURES and set(free) >= set(start)
     if not (judged or asked):
         return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
+    products = effort.products_with(sum(t.descriptor.n_features for t in terms))
     if effort.factors:
         system = DirectSystem.make(assembled, some, places, callback)
     else:
@@ -103,14 +105,14 @@ def refine(
         if isinstance(system, DirectSystem):
             best = trial.by_factor(system, effort.factors - 1, callback)  # the last is that of the final solution
         else:
-            best = trial.by_iterations(system, effort.products, callback)
+            best = trial.by_iterations(system, products, callback)
         if isinstance(best, str) and not asked:
             return Refined(None, levels, best)
         if isinstance(best, str):
             reason = f"asked for, at the sparse model's levels: {best}"
         else:
             levels, reason, errors = best
-    most = min(max(ITERATIONS, effort.products), LONGEST)
+    most = min(max(ITERATIONS, products), LONGEST)
     try:
         solution = system.solve(levels.values, FINE, most, callback)
     except InputError as error:  # the sparse fit is not lost with it

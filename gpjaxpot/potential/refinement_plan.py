@@ -16,8 +16,8 @@ OVERHEAD = 1.5
 # nearly always: theirs is smaller.
 GROWTH_SHARE = 0.6
 MOLECULES_SHARE = 0.3
-# By iterations it may take this share of the time; for that, components may fall to this share of what they would be.
-SHARE = 0.7
+# By iterations it wants time for so many products; for more, components may fall to this share of what they would be.
+LEAST_PRODUCTS = 40
 LEAST_FEATURES = 0.4
 # By factors of the covariance of all data it wants time for so many and takes so many at the most; of molecules also of
 # the data of a part of the structures, of this share at the least.
@@ -81,6 +81,11 @@ class Refining:
         return replace(found, why_not=why_not or found.why_not)
 
     @property
+    def time(self) -> float:
+        """Seconds that are left for it."""
+        return (1.0 - self.growth_share) * self.model.time
+
+    @property
     def _bounded(self) -> bool:
         """Whether components may be fewer for the sake of the refinement."""
         auto = self.model.features == self.model.most_features == "auto"
@@ -88,8 +93,7 @@ class Refining:
 
     def _by_factors(self, m: int) -> RefinementPlan:
         """Of all structures, or of as many as the budget allows."""
-        cost, model, all_ = self.cost, self.model, len(self.cost.sizes)
-        time = (1.0 - self.growth_share) * model.time
+        cost, model, all_, time = self.cost, self.model, len(self.cost.sizes), self.time
 
         def needs(structures: int) -> tuple[float, float, float, float]:
             held, per_feature, filling, each = cost.factor(m, structures)
@@ -124,19 +128,20 @@ class Refining:
         return RefinementPlan(held, 0.0, filling + factors * each, why_not, most_features, effort)
 
     def _by_iterations(self, m: int) -> RefinementPlan:
-        model, cost = self.model, self.cost
+        cost = self.cost
         room = max(0.0, min(self.memory - cost.refinement(m, 0.0)[0], cost.vector_products()))
         held, shared, flops = cost.refinement(m, room / cost.vector_products())
         seconds = OVERHEAD * flops / self.speed
         # The work grows in proportion to the components; of half of what they should be no good mean is made.
-        share = SHARE * model.time / seconds
-        most_features = int(share * cost.features) if self._bounded and share > LEAST_FEATURES else None
+        share, features = self.time / seconds, cost.features
+        most_features = int(share * features) if self._bounded and share > LEAST_FEATURES else None
         if most_features is not None and share < 1.0:
-            held, seconds = share * held, share * seconds
-        why_not = ""
+            held, seconds, features = share * held, share * seconds, most_features
+        products, why_not = int(PRODUCTS * self.time / seconds), ""
         if held > self.memory:
             why_not = f"it would need {held / 1e9:.1f} GB, more than the budget of {self.memory / 1e9:.1f} GB"
-        elif seconds > model.time:
-            why_not = f"it would need about {seconds:.0f} s, more than the budget of {model.time:.0f} s"
-        products = int(PRODUCTS * SHARE * model.time / seconds)
-        return RefinementPlan(held, shared, seconds, why_not, most_features, Effort(0, None, products, room))
+        elif products < LEAST_PRODUCTS:
+            least = seconds * LEAST_PRODUCTS / PRODUCTS
+            why_not = f"it would need about {least:.0f} s, more than the {self.time:.0f} s that are left for it"
+        effort = Effort(0, None, products, features, room)
+        return RefinementPlan(held, shared, seconds, why_not, most_features, effort)

@@ -4,7 +4,7 @@ import pytest
 
 import gpjaxpot as gp
 from gpjaxpot.potential import budget, refinement_plan
-from gpjaxpot.potential.sparse_cost import KEPT, SparseCost
+from gpjaxpot.potential.sparse_cost import KEPT, PRODUCTS, SparseCost
 from tests.potential.conftest import labelled, soap
 
 N, LABELS = 200, 7
@@ -72,3 +72,20 @@ def test_what_is_asked_for_is_done(case, monkeypatch):
     # In settings that were resolved on a faster machine.
     found = planned(case, monkeypatch, 1.0, solver="factor", most_refined=50, refine="true")
     assert (found.effort.solver, found.effort.structures) == ("factor", 50)
+
+
+@pytest.mark.parametrize("products", [refinement_plan.LEAST_PRODUCTS - 3, 60, 500])
+def test_iterations_have_the_time_that_growth_leaves(case, monkeypatch, products):
+    """As many products as it has room for are planned, and none where they would be too few."""
+    shares = {"molecules": refinement_plan.MOLECULES_SHARE, "crystals": refinement_plan.GROWTH_SHARE}
+    settings = gp.load_settings(None, ["model.n_inducing=20"]).model
+    cost = SparseCost(case[1], case[2], settings, N * LABELS, 1.0, 1)
+    flops = refinement_plan.OVERHEAD * cost.refinement(20, 1.0)[2]  # all that is made once is kept
+    left = 900.0 * (1.0 - shares[case[0]])
+    speed = flops / left * (products + 0.5) / PRODUCTS
+    # As many components as are asked for: none may be given up for the sake of time.
+    found = planned(case, monkeypatch, speed, solver="iterations", most_features=cost.features)
+    assert found.effort.products == pytest.approx(products, abs=1)
+    assert ("left for it" in found.refine) is (products < refinement_plan.LEAST_PRODUCTS)
+    # What is compressed further than was expected leaves time for more.
+    assert found.effort.products_with(cost.features // 2) == pytest.approx(2 * found.effort.products, rel=0.2)

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose
 
 import gpjaxpot as gp
 from gpjaxpot.potential import calibrate as calibrate_module
-from gpjaxpot.potential import fit as fit_module
+from gpjaxpot.potential import fit_calibration
 from gpjaxpot.potential.calibrate import calibrate_known
 from gpjaxpot.potential.calibration import root_spread
 from gpjaxpot.potential.compared import Compared, Known, compare
@@ -24,8 +24,13 @@ REFERENCE = "energy_per_species.Si=-0.3"
 def test_structures_left_out_are_predicted_as_by_a_fit_without_them(frames, monkeypatch):
     """The closed forms against refits: errors, spreads and the covariances of forces, exact and sparse."""
     caught = []
-    original = fit_module.calibrate_known
-    monkeypatch.setattr(fit_module, "calibrate_known", lambda known, *a: caught.append(known) or original(known, *a))
+    original = fit_calibration.calibrate_known
+
+    def catch(known, *more):
+        caught.append(known)
+        return original(known, *more)
+
+    monkeypatch.setattr(fit_calibration, "calibrate_known", catch)
     # With this kernel 24 environments span all features: the sparse posterior is the exact one.
     for method in (["model.method=exact"], ["model.method=sparse", "model.n_inducing=24", "model.selection=farthest"]):
         chosen = settings(*method, REFERENCE, "calibration.method=scale", "model.features=all")
@@ -391,7 +396,7 @@ def test_a_fit_is_not_lost_where_a_calibration_cannot_be(monkeypatch, frames):
     def fails(*_):
         raise np.linalg.LinAlgError("no")
 
-    monkeypatch.setattr(fit_module, "calibrate_known", fails)
+    monkeypatch.setattr(fit_calibration, "calibrate_known", fails)
     potential = gp.fit(frames[:6], soap(), gp.DotPower(2), settings=settings("model.method=exact"))
     assert potential.calibration is None
     assert "spreads are raw" in potential.summary()["choices"][-1]["reason"]

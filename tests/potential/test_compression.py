@@ -142,7 +142,7 @@ def test_molecules_have_as_many_as_leave_time_for_the_exact_mean(monkeypatch):
     assert fast.most_features is not None
     assert fast.most_features > own.terms[0].descriptor.n_spectrum
     flops = planned(1.0, refine="true").most_seconds - planned(1.0, refine="false").most_seconds
-    speed = 0.6 * flops / (refinement_plan.SHARE * 900.0)
+    speed = 0.6 * flops / ((1.0 - refinement_plan.MOLECULES_SHARE) * 900.0)
     slow = planned(speed)
     assert slow.most_features is not None
     whole = round(sparse_cost.KEPT * own.terms[0].descriptor.n_spectrum)

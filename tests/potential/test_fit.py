@@ -166,7 +166,7 @@ def test_groups_and_own_sigmas_override_the_noise():
     loose = gp.Frame(frames[0].structure, frames[0].labels, group="hot")
     own = gp.Labels(frames[1].labels.energy, frames[1].labels.forces, forces_sigma=3.0)
     chosen = settings("noise.groups.hot.forces=0.7", "model.method=exact")
-    from gpjaxpot.potential.fit import initial_noise
+    from gpjaxpot.potential.fitted_levels import initial_noise
 
     noise = initial_noise(chosen.noise)
     assert noise.sigma("forces", loose) == (0.7, True)

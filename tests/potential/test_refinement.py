@@ -287,9 +287,10 @@ def noises_tried(many, monkeypatch, products, solution_of, error_of=lambda tried
 @pytest.mark.parametrize(
     ("products", "first", "factors"),
     [
-        (0, 70, [4.0]),
-        (0, 40, [4.0, 2.0]),
-        (0, 20, [4.0, 1.0]),
+        (0, 10, [4.0]),
+        (280, 70, [4.0]),
+        (280, 40, [4.0, 2.0]),
+        (280, 20, [4.0, 1.0]),
         (10**6, 10, [4.0, 1.0, 0.5, 0.25, 0.125]),
         (10**6, 60, [4.0, 1.0, 0.5]),  # the next would take more iterations than any may
     ],
