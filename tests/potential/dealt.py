@@ -5,12 +5,14 @@ python -m tests.potential.dealt MODEL OUT.npz process I PORT    as process I of 
 """
 
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 import gpjaxpot as gp
+from gpjaxpot.potential import streaming
 from tests.systems import structure
 
 NAMES = ("energy", "energies", "forces", "stress")
@@ -30,13 +32,17 @@ def flat(predictions, names=NAMES):
     }
 
 
-def fitted(mesh=None, count=136):
+class Stopped(Exception):
+    """A fit was interrupted."""
+
+
+def fitted(mesh=None, count=136, **more):
     """What a fit to nine batches, with levels that it learns, makes of structures that it has not seen."""
     from tests.potential.conftest import labelled, soap  # computes, which a process must not before it joins the others
 
     frames = labelled(140)
     chosen = gp.load_settings(None, ["model.method=sparse", "model.n_inducing=40", "model.refine=false"])
-    potential = gp.fit(frames[:count], soap(), gp.DotPower(2), settings=chosen, mesh=mesh)
+    potential = gp.fit(frames[:count], soap(), gp.DotPower(2), settings=chosen, mesh=mesh, **more)
     return flat(potential.predict([f.structure for f in frames[136:]], uncertainty=True), (*NAMES, *SPREADS))
 
 
@@ -45,6 +51,27 @@ def all_of_it(potential, mesh):
     made = fitted(gp.all_devices() if mesh is None else mesh)
     predicted = flat(potential.predict_many(structures(), mesh=mesh))
     return predicted | {f"fitted {name}": values for name, values in made.items()}
+
+
+def resumed(mesh, checkpoint, process):
+    """The same fit, stopped in both processes; the second one has lost what it kept when they go on.
+
+    Also how many batches were done when each first told of its progress again.
+    """
+    streaming.SECONDS_BETWEEN_CHECKPOINTS = -1.0
+    told = []
+
+    def stop(stage, done, _):
+        if stage == "covariances" and done >= 4:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fitted(mesh, checkpoint=checkpoint, callback=stop)
+    (own,) = checkpoint.parent.glob(f"{checkpoint.name}.*-{process}")
+    if process == 1:
+        own.unlink()
+    found = fitted(mesh, checkpoint=checkpoint, callback=lambda stage, done, _: told.append((stage, done)))
+    return found | {"first": next(done for stage, done in told if stage == "covariances")}
 
 
 def main(model, out, *words):
@@ -62,6 +89,8 @@ def main(model, out, *words):
     if words[0] == "process":
         with pytest.raises(gp.InputError, match="processes that fit together differ"):
             fitted(gp.all_devices(), 136 - int(words[1]))
+        again = resumed(gp.all_devices(), Path(out).with_name("interrupted"), int(words[1]))
+        found["resumed"] = {f"fitted {name}": values for name, values in again.items()}
     np.savez(out, **{f"{n} {name}": values for n, these in found.items() for name, values in these.items()})
 
 

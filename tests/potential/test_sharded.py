@@ -80,9 +80,14 @@ def test_two_processes_do_and_both_know_all(model, alone, tmp_path):
         port = str(free.getsockname()[1])
     outs = [tmp_path / f"{i}.npz" for i in range(2)]
     finished(*(start(model, out, "process", str(i), port) for i, out in enumerate(outs)))
+    first = []
     for out in outs:
         with np.load(out) as found:
             assert_same({name: found[f"2 {name}"] for name in alone}, alone)
+            again = {name: found[f"resumed {name}"] for name in alone if name.startswith("fitted")}
+            assert_same(again, {name: alone[name] for name in again})
+            first.append(int(found["resumed fitted first"]))
+    assert first == [4, 2]  # the one goes on where it was stopped, the other begins anew
 
 
 def test_single_precision_errs_as_it_does_for_one(sparse, one_by_one):
