@@ -12,8 +12,9 @@ class Effort:
     structures: int | None = None
     """How many; None for all."""
     products: int = 0
-    """Products with that covariance, for so many components; a few are taken in any case."""
+    """Products with that covariance; a few are taken in any case."""
     components: int = 0
+    """Of the vectors that products are counted for."""
     room: float = 0.0
     """Bytes for what each product would make again."""
     reason: str = ""
