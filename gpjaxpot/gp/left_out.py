@@ -9,9 +9,10 @@ and in weight space, with rows Ψ in units of the noise, residuals r and $H_s = 
 
     $(1 - H_s)^{-1} r_s$   and   $(1 - H_s)^{-1}$.
 
-A new structure has no inducing environments of its own.  One that is left out has, which explain its prior variance
-though nothing is known of them: the spread is that of the model without them.  Directions of Ψ that no others span
-are taken out of its rows, whose squares go to the variance that features leave out, and out of the weights.
+A new structure has no inducing environments of its own.  One that is left out has: they explain its prior variance
+though nothing is known of them, and follow what is known of others closer than those of others could.  What a new one
+would have is the spread and the error of the model without them.  Directions of Ψ that no others span are taken out of
+its rows, whose squares go to the variance that features leave out, and out of the weights.
 
 Source: Rasmussen & Williams (2006), §5.4.2, for blocks instead of single points; Cook & Weisberg, *Residuals and
 Influence in Regression* (1982), for weight space.
@@ -67,11 +68,23 @@ class LeftOut(eqx.Module):
     """Each label of each structure, predicted without that structure."""
 
     error: Float[AnyArray, "structures rows"]
+    """By all inducing environments: one model is compared with another by these."""
+    new_error: Float[AnyArray, "structures rows"]
+    """By those that are not the structure's own, as of a new one: what spreads are compared with."""
     epistemic: Float[AnyArray, "structures rows"]
     """Variance of the prediction, without noise."""
     unit: Float[AnyArray, "structures rows"]
     """σ of a label whose level is 1."""
     kind: Int[AnyArray, "structures rows"]
+
+    def with_errors(self, errors: Float[AnyArray, "structures rows"]) -> "LeftOut":
+        """With the errors of another mean, that has no inducing environments."""
+        return replace(self, error=jnp.asarray(errors), new_error=jnp.asarray(errors))
+
+    @property
+    def as_new(self) -> "LeftOut":
+        """With the errors that new structures would have."""
+        return replace(self, error=self.new_error)
 
 
 def own_directions(
@@ -116,9 +129,9 @@ def sparse_left_out(
     error = jax.scipy.linalg.cho_solve((factor, True), residual[:, :, None])[:, :, 0]
     unit = jnp.exp(held.log_sigma)
     sigma = jnp.exp(log_sigma) * unit
-    lost, known = _without_own(lower, by_structure, factor, rows, held.own)
+    lost, known, more = _without_own(lower, half, by_structure, factor, rows, residual, held.own)
     epistemic = (known + lost) * sigma**2 + variance * held.spare * unit**2
-    return LeftOut(error * sigma, epistemic, unit, held.kind)
+    return LeftOut(error * sigma, (error + more) * sigma, epistemic, unit, held.kind)
 
 
 @eqx.filter_jit
@@ -144,7 +157,7 @@ def exact_left_out(
     error, spread = _solve(blocks, solved[places] * used)
     kinds = jnp.where(used, jnp.append(kind, PADDING)[places], PADDING)
     epistemic = spread - jnp.append(full_sigma, 1.0)[places] ** 2
-    return LeftOut(error, epistemic, jnp.append(sigma, 1.0)[places], kinds)
+    return LeftOut(error, error, epistemic, jnp.append(sigma, 1.0)[places], kinds)
 
 
 def accuracy(left_out: LeftOut, kinds: int) -> Float[Array, ""]:
@@ -273,15 +286,18 @@ def misfits(
 
 def _without_own(
     lower: Float[Array, "rank rank"],
+    half: Float[Array, " rank"],
     reached: Float[Array, "structures rank rows"],
     factor: Float[Array, "structures rows rows"],
     rows: Float[Array, "structures rows rank"],
+    residual: Float[Array, "structures rows"],
     own: Float[AnyArray, "structures own rank"],
-) -> tuple[Float[Array, "structures rows"], Float[Array, "structures rows"]]:
-    """Variance of each row, in units of its noise, of structures left out together with their own directions.
+) -> tuple[Float[Array, "structures rows"], Float[Array, "structures rows"], Float[Array, "structures rows"]]:
+    """Variances of each row, in units of its noise, of structures left out together with their own directions.
 
     First the prior one along these, then the posterior one along the others.  With all weights' covariance
-    A = (1 + Ψ₋ₛᵀΨ₋ₛ)⁻¹ that of the others, these being zero, is A less what it has in common with them.
+    A = (1 + Ψ₋ₛᵀΨ₋ₛ)⁻¹ that of the others, these being zero, is A less what it has in common with them; their mean
+    is moved likewise, and the last that is returned is by how much errors are larger for it.
     """
 
     def without(of: Array) -> Array:
@@ -289,7 +305,8 @@ def _without_own(
         return jax.scipy.linalg.solve_triangular(factor, jnp.einsum("sfa,sfb->sab", reached, of), lower=True)
 
     if not own.shape[1]:
-        return jnp.zeros(rows.shape[:2]), jnp.sum(reached**2, axis=1) + jnp.sum(without(reached) ** 2, axis=1)
+        none = jnp.zeros(rows.shape[:2])
+        return none, jnp.sum(reached**2, axis=1) + jnp.sum(without(reached) ** 2, axis=1), none
     along = jnp.einsum("saf,sqf->saq", rows, own)
     turned = jax.scipy.linalg.solve_triangular(lower, own.reshape(-1, own.shape[2]).T, lower=True)
     turned = jnp.moveaxis(turned.reshape(-1, *own.shape[:2]), 0, 1)
@@ -300,8 +317,14 @@ def _without_own(
     padding = jnp.sum(own**2, axis=2) == 0.0
     within = within + padding[:, :, None] * jnp.eye(own.shape[1], dtype=rows.dtype)
     common = jnp.einsum("sfq,sfa->sqa", turned, others) + jnp.einsum("sbq,sba->sqa", seen_own, seen_others)
-    shared = jax.scipy.linalg.solve_triangular(jnp.linalg.cholesky(within), common, lower=True)
-    return jnp.sum(along**2, axis=2), known - jnp.sum(shared**2, axis=1)
+    root = jnp.linalg.cholesky(within)
+    shared = jax.scipy.linalg.solve_triangular(root, common, lower=True)
+    # The mean of the own weights, and what is left of it where the others know.
+    scaled = jax.scipy.linalg.solve_triangular(factor, residual[:, :, None], lower=True)[:, :, 0]
+    mean = jnp.einsum("sfq,f->sq", turned, half) - jnp.einsum("sbq,sb->sq", seen_own, scaled)
+    told = jax.scipy.linalg.solve_triangular(root, mean[:, :, None], lower=True)[:, :, 0]
+    more = jnp.einsum("saq,sq->sa", along, mean) + jnp.einsum("sqa,sq->sa", shared, told)
+    return jnp.sum(along**2, axis=2), known - jnp.sum(shared**2, axis=1), more
 
 
 def _solve(blocks: Array, right: Array) -> tuple[Array, Array]:

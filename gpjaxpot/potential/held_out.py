@@ -175,7 +175,8 @@ class Kept:
     def join(self, parts: Sequence[tuple[Int[AnyArray, "_"], LeftOut]]) -> LeftOut:
         """What was made of parts of them, by their places, as one."""
         shape = len(self.data), max((part.kind.shape[1] for _, part in parts), default=0)
-        made = LeftOut(jnp.zeros(shape), jnp.zeros(shape), jnp.ones(shape), jnp.full(shape, PADDING, jnp.int32))
+        none = jnp.zeros(shape)
+        made = LeftOut(none, none, none, jnp.ones(shape), jnp.full(shape, PADDING, jnp.int32))
         for places, part in parts:
             own = (jnp.asarray(places), slice(0, part.kind.shape[1]))
             made = jax.tree.map(lambda whole, some, own=own: whole.at[own].set(some), made, part)

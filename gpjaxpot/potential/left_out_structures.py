@@ -67,12 +67,13 @@ def sparse_left_out_structures(
         features = rows @ assembled.whitening * np.sqrt(variance)
         reached = scipy.linalg.solve_triangular(lower, (features / sigma[:, None]).T, lower=True)
         inverse = np.linalg.inv(np.eye(len(o)) - reached.T @ reached)
-        error = errors[i] if errors is not None else sigma * (inverse @ (o.targets / sigma - half @ reached))
-        # The spread is that of a structure without inducing environments of its own, as in `gp/left_out.py`.
+        # Those of a structure without inducing environments of its own, as in `gp/left_out.py`.
         features = features - (features @ own.T) @ own
         weights = scipy.linalg.solve_triangular(lower, np.concatenate([features, own]).T, lower=True)
         seen = reached.T @ weights
-        covariance = _given(weights.T @ weights + seen.T @ inverse @ seen, len(o))
+        mean = weights.T @ half - seen.T @ (inverse @ (o.targets / sigma - half @ reached))
+        mean, covariance = _given(mean, weights.T @ weights + seen.T @ inverse @ seen, len(o))
+        error = errors[i] if errors is not None else o.targets - mean
         spare = np.maximum(variance * before.variances - np.sum(features**2, axis=1), 0.0)
         covariance[np.diag_indices(len(o))] += spare
         forces = _force_blocks(o, covariance)
@@ -114,10 +115,13 @@ def exact_left_out_structures(
     return known
 
 
-def _given(covariance: Float[np.ndarray, "all all"], count: int) -> Float[np.ndarray, "count count"]:
-    """Covariance of the first `count` variables where all others are zero."""
+def _given(
+    mean: Float[np.ndarray, " all"], covariance: Float[np.ndarray, "all all"], count: int
+) -> tuple[Float[np.ndarray, " count"], Float[np.ndarray, "count count"]]:
+    """Mean and covariance of the first `count` variables where all others are zero."""
     first, both, others = covariance[:count, :count], covariance[count:, :count], covariance[count:, count:]
-    return first - both.T @ np.linalg.solve(others, both)
+    known = np.linalg.solve(others, both)
+    return mean[:count] - known.T @ mean[count:], first - both.T @ known
 
 
 def _forces(o: Observations) -> np.ndarray:

@@ -134,6 +134,7 @@ def calibrated(values: dict[str, float], left: LeftOut, places: Sequence[int]) -
 
     `places` are those of the structures, in their order.
     """
+    left = left.as_new
     scales, reported = calibrate(left)
     scale = next(iter(scales.values()), 1.0)
     spread = {OBSERVABLES[k]: v / scale for k, v in scales.items()}

@@ -1,9 +1,8 @@
 """Noise for the exact mean: that by which structures are predicted best that it is made without."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -93,7 +92,7 @@ class Trial:
         # Without all of them at once, as the refined mean is: each left out alone, the sparse one would be favoured.
         places, sparse = self.places, self.assembled.left_out(self.start, self.kept)
         shape = sparse.kind.shape
-        sparse = replace(sparse, error=jnp.asarray(system.sparse_errors(self.start, places, shape)))
+        sparse = sparse.with_errors(system.sparse_errors(self.start, places, shape))
         spent = 0
         most = min(max(COMPARED, products // 3), LONGEST)
         best, guess, factor, tried, ended = None, None, FIRST, set(), ""
@@ -134,7 +133,7 @@ class Trial:
 
     def _left(self, levels: dict[str, float], errors: Float[np.ndarray, "structures rows"]) -> LeftOut:
         """Errors of the exact mean with the variances that predictions will have, the sparse model's."""
-        return replace(self.assembled.left_out(levels, self.kept), error=jnp.asarray(errors))
+        return self.assembled.left_out(levels, self.kept).with_errors(errors)
 
     def _verdict(
         self, score: float, levels: dict[str, float], left: LeftOut, sparse: LeftOut, ended: str

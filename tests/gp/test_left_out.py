@@ -124,8 +124,8 @@ def test_sparse_equals_refitting(data):
 OWN = ([0, 3], [], [5])
 
 
-def test_spreads_are_those_without_the_structures_own_inducing_points(data):
-    """Those of models that saw neither the structure nor the inducing points that are of it."""
+def test_a_new_structure_has_no_inducing_points_of_its_own(data):
+    """Spreads and errors are those of models that saw neither the structure nor the inducing points that are of it."""
     parts, held = sparse_arguments(data)
     whitening = whiten(data["k_uu"])
     own = np.zeros((len(SIZES), 2, whitening.shape[1]))
@@ -141,10 +141,15 @@ def test_spreads_are_those_without_the_structures_own_inducing_points(data):
         others = np.setdiff1d(np.arange(6), places)
         known = data["k_fu"][:, others] @ whiten(data["k_uu"][np.ix_(others, others)])
         within = LEVELS["variance"] * known @ known.T
-        expected = by_refitting(data, within)[1] + LEVELS["variance"] * np.diag(data["k"]) - np.diag(within)
+        error, epistemic = by_refitting(data, within)
+        expected = epistemic + LEVELS["variance"] * np.diag(data["k"]) - np.diag(within)
         np.testing.assert_allclose(np.asarray(found.epistemic)[s, : SIZES[s]], expected[here], atol=1e-9)
-        changed = np.abs(np.asarray(found.epistemic - plain.epistemic)[s, : SIZES[s]])
-        assert bool(places) == bool(np.any(changed > 1e-3))
+        np.testing.assert_allclose(np.asarray(found.new_error)[s, : SIZES[s]], error[here], atol=1e-9)
+        for name in ("epistemic", "new_error"):
+            changed = np.abs(np.asarray(getattr(found, name) - getattr(plain, name))[s, : SIZES[s]])
+            assert bool(places) == bool(np.any(changed > 1e-3))
+    np.testing.assert_array_equal(found.as_new.error, found.new_error)
+    np.testing.assert_allclose(plain.new_error, plain.error, atol=1e-12)
 
 
 def test_accuracy_is_the_logarithm_of_the_errors(data):
@@ -178,7 +183,7 @@ def test_calibration_finds_the_noise_that_made_the_errors():
     level = np.where(kind == 0, 0.1, 0.7)
     true = np.where(kind == 0, 0.6, 1.5)
     error = rng.normal(size=shape) * np.sqrt(true**2 * epistemic + (level * unit) ** 2)
-    made = LeftOut(*(jnp.asarray(a) for a in (error, epistemic, unit, kind)))
+    made = LeftOut(*(jnp.asarray(a) for a in (error, error, epistemic, unit, kind)))
     scales, levels = calibrate(made)
     assert list(scales) == [1, 0]
     assert scales[1] == pytest.approx(1.5, rel=0.1)
@@ -198,7 +203,7 @@ def test_misfits_are_in_sigma():
     kind = np.array([[0, 1, 1], [0, 1, PADDING]])
     error = np.array([[0.3, 1.0, -1.0], [0.1, 6.0, 0.0]])
     epistemic, unit = np.array([[0.0, 0.16, 0.16], [0.0, 0.16, 0.0]]), np.array([[3.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
-    made = LeftOut(*(jnp.asarray(a) for a in (error, epistemic, unit, kind)))
+    made = LeftOut(*(jnp.asarray(a) for a in (error, error, epistemic, unit, kind)))
     # Energies: 0.3/(0.1·3) and 0.1/0.1; forces: variance (2·0.4)² + 0.6² = 1.
     np.testing.assert_allclose(misfits(made, {0: 1.0, 1: 2.0}, {0: 0.1, 1: 0.6}), [1.0, 6.0])
 
@@ -206,7 +211,7 @@ def test_misfits_are_in_sigma():
 def made_of(errors):
     """Structures with so large errors of one kind."""
     errors = np.abs(np.asarray(errors))[:, None]
-    return LeftOut(errors, np.ones_like(errors), np.ones_like(errors), np.ones(errors.shape, int))
+    return LeftOut(errors, errors, np.ones_like(errors), np.ones_like(errors), np.ones(errors.shape, int))
 
 
 def test_a_fall_of_errors_has_the_standard_error_of_the_delta_method():

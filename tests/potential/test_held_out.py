@@ -111,7 +111,7 @@ def test_leaving_out_some_at_a_time_is_leaving_out_all(assembled, monkeypatch):
     assert sorted(i for places, *_ in parts for i in places) == list(range(11))
     assert [(len(p.data), rows) for _, p, rows in parts] == [(2, 19)] * 4 + [(1, 19), (2, 10)]
     parts = made.left_out(LEVELS, kept)
-    for name in ("error", "epistemic", "unit", "kind"):
+    for name in ("error", "new_error", "epistemic", "unit", "kind"):
         np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-12)
 
 
@@ -124,7 +124,7 @@ def test_calibrations_see_the_errors_and_spreads_that_levels_are_learned_from(as
     known = sparse_left_out_structures(made, LEVELS, before, None, _frames(), noise, factors)
     for k, (own, i) in enumerate(zip(known, made.kept, strict=True)):
         rows = slice(0, len(made.data[i]))
-        error, epistemic = (np.asarray(x)[k, rows] for x in (left.error, left.epistemic))
+        error, epistemic = (np.asarray(x)[k, rows] for x in (left.new_error, left.epistemic))
         sigma = np.array([LEVELS[name] for name in OBSERVABLES])[made.data[i].kind]
         std = np.sqrt(epistemic * np.array(factors)[made.data[i].kind] ** 2 + sigma**2)
         n = own.compared.n_atoms
@@ -177,12 +177,12 @@ def test_by_crps_follows_errors_where_spreads_fit_and_falls_where_they_do_not():
     kind = np.tile(np.repeat([0, 1], [50, 150]), (200, 1))
     std = np.exp(rng.normal(size=kind.shape)) * np.where(kind == 0, 0.1, 1.0)
     error, unit = std * rng.normal(size=kind.shape), np.ones(kind.shape)
-    fitting = LeftOut(error, std**2, unit, kind)
+    fitting = LeftOut(error, error, std**2, unit, kind)
     assert by_crps(fitting) == pytest.approx(float(accuracy(fitting, len(OBSERVABLES))) + np.log(2.0), abs=0.02)
     # How wide those of energies are altogether can be set right; not so which are wide.
-    wide = LeftOut(error, np.where(kind == 0, 9.0, 1.0) * std**2, unit, kind)
+    wide = LeftOut(error, error, np.where(kind == 0, 9.0, 1.0) * std**2, unit, kind)
     assert by_crps(wide) == pytest.approx(by_crps(fitting), abs=0.02)
-    wide = LeftOut(error, np.where(kind == 0, 1e-3 / std**2, std**2), unit, kind)
+    wide = LeftOut(error, error, np.where(kind == 0, 1e-3 / std**2, std**2), unit, kind)
     assert by_crps(wide) < by_crps(fitting) - 0.05
     biased = replace(wide, error=error + np.where(kind == 0, 1.0, 0.0))
     for left in (wide, biased):  # which the spreads alone would hide

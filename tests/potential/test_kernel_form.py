@@ -23,7 +23,7 @@ def judge_by(sizes):
         asked.append(form)
         error = np.full((5, 7), sizes.get(form, 1.0))
         kind = np.broadcast_to([0, 1, 1, 1, 1, 1, 1], error.shape)
-        return LeftOut(error, np.ones_like(error), np.ones_like(error), kind)
+        return LeftOut(error, error, np.ones_like(error), np.ones_like(error), kind)
 
     return judge, asked
 

@@ -34,7 +34,8 @@ def drawn(sizes, energies, forces, noise, seed=0):
         kind[row, :used] = np.r_[0, np.ones(3 * n)]
         unit[row, 0] = float(n) ** noise.energy_exponent
         error[row, :used] = rng.normal(size=used) * np.r_[energies[row], np.full(3 * n, forces[row])]
-    return Judged(LeftOut(error, np.where(kind == PADDING, 0.0, 1e-10), unit, kind), range(len(sizes)), {}, {})
+    left = LeftOut(error, error, np.where(kind == PADDING, 0.0, 1e-10), unit, kind)
+    return Judged(left, range(len(sizes)), {}, {})
 
 
 def asked(settings=()):

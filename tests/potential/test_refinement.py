@@ -371,7 +371,7 @@ def test_noise_away_from_the_sparse_models_must_gain_more_than_its_standard_erro
     def left(errors):
         shape = (8, 3)
         made = jnp.broadcast_to(jnp.asarray(errors)[:, None], shape)
-        return LeftOut(made, jnp.zeros(shape), jnp.ones(shape), jnp.broadcast_to(jnp.array([0, 1, 1]), shape))
+        return LeftOut(made, made, jnp.zeros(shape), jnp.ones(shape), jnp.broadcast_to(jnp.array([0, 1, 1]), shape))
 
     old = left(np.full(8, 1.0))
     alike, by_one = left(np.full(8, 0.9)), left(np.r_[0.1, np.full(7, 1.0)])
