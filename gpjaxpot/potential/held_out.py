@@ -22,11 +22,11 @@ from gpjaxpot.structures.splits import spread_order
 Callback = Callable[[str, int, int], None]
 # Structures that are left out in turn: at least so many, if there are as many, and at most so many; between, as many as
 # have so many observations (whose covariances with 4000 inducing environments take a gigabyte), and one for so many
-# seconds that a fit may take, since the prior variances of one take up to half a second.  No clock and no memory is
-# looked at: resolved settings shall leave out the same.
+# seconds that a fit may take, since the prior variances of one take up to half a second; smaller ones less.  No clock
+# and no memory is looked at: resolved settings shall leave out the same.
 LEAST, MOST = 64, 256
 MOST_ROWS = 30000
-SECONDS_EACH = 3.5
+SECONDS_EACH, ROWS_EACH = 3.5, 200
 # A score takes so many multiplications while ratios of levels are searched, with some of the inducing environments:
 # silicon's ratios hardly change with their number, and much with the structures (measured: benchmarks/README.md).  Of
 # those there are fewer only where inducing environments would be fewer than so many; and at least so many.
@@ -44,7 +44,9 @@ BYTES_AT_ONCE = 2e8
 
 def left_out_count(rows: float, time: float) -> int:
     """How many structures, of about so many rows, a fit that may take so many seconds leaves out."""
-    return int(np.clip(min(MOST_ROWS / max(rows, 1.0), time / SECONDS_EACH), LEAST, MOST))
+    rows = max(rows, 1.0)
+    each = SECONDS_EACH * min(1.0, rows / ROWS_EACH)
+    return int(np.clip(min(MOST_ROWS / rows, time / each), LEAST, MOST))
 
 
 def padded_rows(rows: Int[AnyArray, " structures"]) -> Int[np.ndarray, " structures"]:

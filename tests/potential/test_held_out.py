@@ -64,8 +64,8 @@ def test_more_are_left_out_where_they_are_small_and_there_is_time():
     large, middle, small = (left_out_count(rows, 900.0) for rows in (300.0, 200.0, 60.0))
     assert held_out.LEAST < large < middle < small == held_out.MOST
     assert middle * 200.0 <= held_out.MOST_ROWS
-    assert left_out_count(1e5, 900.0) == left_out_count(60.0, 100.0) == held_out.LEAST
-    assert left_out_count(60.0, 300.0) < held_out.MOST
+    assert left_out_count(1e5, 900.0) == left_out_count(200.0, 100.0) == held_out.LEAST
+    assert held_out.LEAST < left_out_count(100.0, 150.0) < left_out_count(50.0, 150.0) < held_out.MOST
 
 
 def test_nothing_to_leave_out_is_no_part():
