@@ -140,6 +140,13 @@ def test_z_histogram_has_unit_area_and_counts_what_lies_beyond():
     assert "2 beyond ±5" in text
 
 
+def test_a_learning_curve_goes_on_where_a_size_was_not_run():
+    sizes = np.array([10.0, 20.0, 40.0])
+    figure = plots.learning_curve(sizes, {"some": np.array([3.0, np.nan, 1.0])}, "force MAE", "eV/Å")
+    drawn = figure.axes[0].lines[0]
+    np.testing.assert_array_equal(drawn.get_xydata(), [[10.0, 3.0], [40.0, 1.0]])
+
+
 def test_learning_curve_shows_the_mean_of_repeats_in_their_band():
     sizes = np.array([10.0, 20.0, 40.0])
     runs = np.array([[0.4, 0.2, 0.1], [0.6, 0.3, 0.1]])

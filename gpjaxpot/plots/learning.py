@@ -24,7 +24,8 @@ def learning_curve(
     Args:
         sizes: amounts of training data.
         errors: errors of each named model, (sizes,) or (repeats, sizes); repeats are drawn as
-            their mean, in a band from the smallest to the largest.
+            their mean, in a band from the smallest to the largest.  NaN where there is none: the line goes on to the
+            next.
         quantity: what the error is, such as "force MAE".
         unit: unit of the errors.
         x_label: what `sizes` counts.
@@ -34,10 +35,12 @@ def learning_curve(
     for k, (name, values) in enumerate(errors.items()):
         runs = np.atleast_2d(values)
         style = line(k, marker=True)
-        axes.plot(sizes, runs.mean(axis=0), label=name, ms=4, **style)
+        known = np.isfinite(runs).all(axis=0)
+        own, runs = sizes[known], runs[:, known]
+        axes.plot(own, runs.mean(axis=0), label=name, ms=4, **style)
         if len(runs) > 1:
             band = runs.min(axis=0), runs.max(axis=0)
-            axes.fill_between(sizes, *band, color=style["color"], alpha=0.2, lw=0)
+            axes.fill_between(own, *band, color=style["color"], alpha=0.2, lw=0)
     axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=f"{quantity} ({unit})")
     axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
     axes.set_xticks([], minor=True)
