@@ -129,7 +129,7 @@ def sparse_left_out(
     error = jax.scipy.linalg.cho_solve((factor, True), residual[:, :, None])[:, :, 0]
     unit = jnp.exp(held.log_sigma)
     sigma = jnp.exp(log_sigma) * unit
-    lost, known, more = _without_own(lower, half, by_structure, factor, rows, residual, held.own)
+    lost, known, more = _without_own(lower, half, by_structure, factor, rows, error, held.own)
     epistemic = (known + lost) * sigma**2 + variance * held.spare * unit**2
     return LeftOut(error * sigma, (error + more) * sigma, epistemic, unit, held.kind)
 
@@ -290,7 +290,7 @@ def _without_own(
     reached: Float[Array, "structures rank rows"],
     factor: Float[Array, "structures rows rows"],
     rows: Float[Array, "structures rows rank"],
-    residual: Float[Array, "structures rows"],
+    error: Float[Array, "structures rows"],
     own: Float[AnyArray, "structures own rank"],
 ) -> tuple[Float[Array, "structures rows"], Float[Array, "structures rows"], Float[Array, "structures rows"]]:
     """Variances of each row, in units of its noise, of structures left out together with their own directions.
@@ -320,8 +320,7 @@ def _without_own(
     root = jnp.linalg.cholesky(within)
     shared = jax.scipy.linalg.solve_triangular(root, common, lower=True)
     # The mean of the own weights, and what is left of it where the others know.
-    scaled = jax.scipy.linalg.solve_triangular(factor, residual[:, :, None], lower=True)[:, :, 0]
-    mean = jnp.einsum("sfq,f->sq", turned, half) - jnp.einsum("sbq,sb->sq", seen_own, scaled)
+    mean = jnp.einsum("sfq,sf->sq", turned, half - jnp.einsum("sfa,sa->sf", reached, error))
     told = jax.scipy.linalg.solve_triangular(root, mean[:, :, None], lower=True)[:, :, 0]
     more = jnp.einsum("saq,sq->sa", along, mean) + jnp.einsum("sqa,sq->sa", shared, told)
     return jnp.sum(along**2, axis=2), known - jnp.sum(shared**2, axis=1), more
