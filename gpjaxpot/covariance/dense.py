@@ -8,8 +8,7 @@ where the sum in parentheses is made near the processor, for a few structures at
 each J_i instead of one for each i and j.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,19 +16,21 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.contracted import Contracted, used_features
 from gpjaxpot.covariance.linearised import profile_derivatives
-from gpjaxpot.devices import available_cores
 from gpjaxpot.kernels.abstract import AbstractKernel
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.linalg.threads import own_threads
+from gpjaxpot.linalg.tiles import Tiles
 
 Callback = Callable[[str, int, int], None]
 # Bytes of the sums over environments that are made at once: few enough to stay near the processor (twice and half as
 # many take as long, a quarter of them a third longer).
 NEAR = 1.2e7
+# Bytes, about, of how observables move environments that are there at once; twice, of two parts of the structures.
+THERE = 1e9
 
 
 @dataclass(frozen=True)
@@ -51,43 +52,56 @@ class _Alike:
     """For each term and each group of environments that see each other."""
 
 
-def fill_upper(contracted: Contracted, out: Float[np.ndarray, "data data"], callback: Callback) -> None:
-    """Put the covariance of all observables into the upper half of `out`, with its diagonal.
-
-    The observables of a structure must follow each other.  What is below the diagonal is not to be relied on.
-    """
-    alike = _all_alike(contracted)
+def covariance(contracted: Contracted, callback: Callback) -> Tiles:
+    """The covariance of all observables; those of a structure must follow each other."""
+    out = Tiles(contracted.n_data)
+    parts = _parts(contracted)
+    counts = [len(part) for part in parts]
+    total, done = sum(counts) * (sum(counts) + 1) // 2, 0
 
     def fill(some: _Alike, others: _Alike) -> None:
         for own, blocks in zip(some.places, _between(contracted.kernel, some, others), strict=True):
             _put(out, own, others.places, blocks)
 
-    # A thread of ours for each one of the library's, whose threads would wait for each other at every small product:
-    # a fifth slower, and twenty times where another program has one of two cores.
-    threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    total, done = len(alike) * (len(alike) + 1) // 2, 0
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(min(threads, available_cores())) as pool:
-        for i, some in enumerate(alike):
-            for _ in pool.map(partial(fill, some), alike[: i + 1]):
-                pass  # what failed there is raised here
-            done += i + 1
-            callback("covariances", done, total)
+    with own_threads() as pool:
+        for i, part in enumerate(parts):
+            here = list(pool.map(lambda make: make(), part))
+            for j in range(i + 1):
+                there = here if j == i else list(pool.map(lambda make: make(), parts[j]))
+                for k, some in enumerate(here):
+                    others = here[: k + 1] if j == i else there
+                    for _ in pool.map(partial(fill, some), others):
+                        pass  # what failed there is raised here
+                    done += len(others)
+                    callback("covariances", done, total)
+    return out
 
 
-def _all_alike(contracted: Contracted) -> list[_Alike]:
-    """All structures, few of them together."""
+def _parts(contracted: Contracted) -> list[list[Callable[[], _Alike]]]:
+    """What makes all structures, few alike ones together, in parts that take not much more than `THERE`."""
+    parts, size = [[]], 0.0
+    for bytes_, make in _all_alike(contracted):
+        if size + bytes_ > THERE and parts[-1]:
+            parts.append([])
+            size = 0.0
+        parts[-1].append(make)
+        size += bytes_
+    return parts
+
+
+def _all_alike(contracted: Contracted) -> Iterator[tuple[float, Callable[[], _Alike]]]:
+    """What makes all structures, few of them together, and the bytes that it takes."""
     species, groups = contracted.species, contracted.groups
     used = [[used_features(f[np.isin(species, kinds)]) for kinds in groups] for f in contracted.features]
     shapes: dict[tuple[tuple[int, ...], int], list[int]] = {}
     for k, own in enumerate(contracted.structures):
         shapes.setdefault((tuple(species[own.environments].tolist()), len(own.observed)), []).append(k)
-    made = []
     for (of, observables), members in shapes.items():
-        size = 8.0 * len(of) * max(observables, 1) * max(f.shape[1] for f in contracted.features)
-        some = max(1, int(NEAR / size))
-        for first in range(0, len(members), some):
-            made.append(_alike(contracted, np.array(of), members[first : first + some], groups, used))
-    return made
+        sizes = [8.0 * len(of) * max(observables, 1) * f.shape[1] for f in contracted.features]
+        count = max(1, int(NEAR / max(sizes)))
+        for first in range(0, len(members), count):
+            some = members[first : first + count]
+            yield len(some) * sum(sizes), partial(_alike, contracted, np.array(of), some, groups, used)
 
 
 def _alike(
@@ -152,7 +166,7 @@ def _add(kernel: EnergyKernel, function: AbstractKernel, a: _Side, b: _Side, out
 
 
 def _put(
-    out: Float[np.ndarray, "data data"],
+    out: Tiles,
     own: Int[np.ndarray, " observables"],
     theirs: Int[np.ndarray, "others its_observables"],
     blocks: Float[np.ndarray, "others its_observables observables"],
@@ -165,8 +179,10 @@ def _put(
         kept = places < len(out)
         block = blocks[~later if flip else later].reshape(len(places), len(own))[kept][:, mine]
         if block.size:
-            where = (places[kept], own[mine]) if flip else (own[mine], places[kept])
-            out[np.ix_(*where)] = block if flip else block.T
+            if flip:
+                out.put(places[kept], own[mine], block)
+            else:
+                out.put(own[mine], places[kept], block.T)
 
 
 @eqx.filter_jit

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from gpjaxpot.covariance.dense import fill_upper
+from gpjaxpot.covariance.dense import covariance
 from gpjaxpot.gp.conjugate_gradients import Solution
 from gpjaxpot.gp.lanczos import LogDeterminant
-from gpjaxpot.linalg.in_place import InPlace
+from gpjaxpot.linalg.tiled_cholesky import TiledCholesky
 from gpjaxpot.potential.exact_system import Callback, ExactSystem, contract
 from gpjaxpot.potential.levels import VARIANCE
 from gpjaxpot.potential.sparse_fit import Assembled
@@ -22,7 +22,7 @@ AT_ONCE = 512
 class DirectSystem(ExactSystem):
     """The covariance of observations as a matrix, and its factor at the levels that were asked for last."""
 
-    matrix: InPlace
+    matrix: TiledCholesky
     last: Sequence[int]
     """Structures that can be left out: the last of the order."""
     _scale: Float[np.ndarray, " data"] | None = None
@@ -30,15 +30,16 @@ class DirectSystem(ExactSystem):
 
     @classmethod
     def make(
-        cls, assembled: Assembled, some: Sequence[int], last: Sequence[int], callback: Callback
+        cls, assembled: Assembled, some: Sequence[int], last: Sequence[int], callback: Callback, keep: bool = True
     ) -> "DirectSystem":
-        """Make the covariance of the observations of `some` structures; those among them in `last` can be left out."""
+        """Make the covariance of the observations of `some` structures; those among them in `last` can be left out.
+
+        It is kept for other levels, or, in half of the memory, the first factor takes its place.
+        """
         able = set(last)
         order = [i for i in some if i not in able] + list(last)
         whole = contract(assembled, order, 0.0, callback)
-        upper = np.empty((whole.n_data, whole.n_data))
-        fill_upper(whole, upper, callback)
-        return cls(whole, assembled, order, InPlace(upper), list(last))
+        return cls(whole, assembled, order, TiledCholesky(covariance(whole, callback), keep), list(last))
 
     def solve(
         self,

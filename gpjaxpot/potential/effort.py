@@ -11,6 +11,8 @@ class Effort:
     """Cholesky factors of the covariance of all data, or of those of some structures."""
     structures: int | None = None
     """How many; None for all."""
+    judged: int | None = None
+    """Structures with which noise is chosen, where the covariance of the others can be made for one factor alone."""
     products: int = 0
     """Products with that covariance; a few are taken in any case."""
     components: int = 0

@@ -41,6 +41,8 @@ COMPARED = 40
 LONGEST = 600
 
 Found = tuple[Levels, str, dict[int, Float[np.ndarray, "_"]]]
+Judgement = tuple[float, dict[str, float], LeftOut]
+NOT_FINITE = "errors of structures left out are not finite"
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,35 @@ class Trial:
 
         `factors` are what there is time for.
         """
-        sparse = self.assembled.left_out(self.start, self.kept)
-        best, lowest, share, less, why = None, None, SHARE, True, "errors of structures left out are not finite"
+        best = self.noise(system, factors, callback)
+        return best if isinstance(best, str) else self._verdict(*best, "")
+
+    def at(self, levels: dict[str, float], system: DirectSystem, callback: Callback) -> Found | str:
+        """The same at levels that were chosen before."""
+        try:
+            left = self._left(levels, system.errors(levels, self._shape, callback))
+        except InputError as error:
+            return str(error)
+        score = float(accuracy(left, len(OBSERVABLES)))
+        if not np.isfinite(score):
+            return NOT_FINITE
+        return self._verdict(score, levels, left, "")
+
+    def noise(self, system: DirectSystem, factors: int, callback: Callback, more: bool = False) -> Judgement | str:
+        """Score, levels and errors of structures with the noise that is best, each left out alone; or why with none.
+
+        Where the mean is to be made of `more` structures, so much the less noise is best: it may be less as long as
+        that does not raise errors.
+        """
+        best, lowest, share, less, why = None, None, SHARE, True, NOT_FINITE
         for k in range(max(1, factors)):
             levels = self._with(share)
             try:
-                left = self._left(levels, system.errors(levels, sparse.kind.shape, callback))
+                left = self._left(levels, system.errors(levels, self._shape, callback))
                 score = float(accuracy(left, len(OBSERVABLES)))
             except InputError as error:  # so little noise that the matrix is not positive
                 left, score, why = None, -np.inf, str(error)
-            finite, away = np.isfinite(score), less or share > 1.0
+            finite, away = np.isfinite(score), share > 1.0 or (less and not more)
             if left is not None and finite and (lowest is None or _better_noise(left, lowest[2], away)):
                 best = score, levels, left
                 lowest = best if lowest is None or score > lowest[0] else lowest
@@ -80,9 +101,7 @@ class Trial:
             else:
                 break
             share *= SHARE if less else 1.0 / SHARE
-        if best is None:
-            return why
-        return self._verdict(*best, sparse, "")
+        return why if best is None else best
 
     def by_iterations(self, system: IterativeSystem, products: int, callback: Callback) -> Found | str:
         """Levels, why, and the errors of structures, all of them left out at once; or why the sparse mean is as good.
@@ -125,7 +144,12 @@ class Trial:
         assert best is not None  # the first solution is judged in any case
         if not np.isfinite(best[0]):
             return f"{spent} iterations did not bring the residual below the noise"
-        return self._verdict(*best, sparse, ended)
+        return self._verdict(*best, ended, sparse)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        """Structures to leave out, and the rows that the largest of them has."""
+        return self.assembled.left_out(self.start, self.kept).kind.shape
 
     def _with(self, factor: float) -> dict[str, float]:
         """The levels with so many times the noise."""
@@ -136,8 +160,9 @@ class Trial:
         return self.assembled.left_out(levels, self.kept).with_errors(errors)
 
     def _verdict(
-        self, score: float, levels: dict[str, float], left: LeftOut, sparse: LeftOut, ended: str
+        self, score: float, levels: dict[str, float], left: LeftOut, ended: str, sparse: LeftOut | None = None
     ) -> Found | str:
+        sparse = self.assembled.left_out(self.start, self.kept) if sparse is None else sparse
         kinds, places = len(OBSERVABLES), self.places
         gain = float(np.expm1((score - float(accuracy(sparse, kinds))) / sum(WEIGHTS)))
         spread = error_fall_spread(left, sparse, kinds)
@@ -153,7 +178,7 @@ class Trial:
         return found, reason, errors
 
 
-def _better(score: float, best: tuple[float, dict[str, float], LeftOut] | None, less: bool) -> bool:
+def _better(score: float, best: Judgement | None, less: bool) -> bool:
     """Whether a score is the best; of `less` noise only if it gains something."""
     return best is None or score > best[0] + (LEAST_GAIN * sum(WEIGHTS) if less else 0.0)
 

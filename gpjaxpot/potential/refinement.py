@@ -95,17 +95,21 @@ def refine(
     if not (judged or asked):
         return Refined(None, levels, "levels that are given, or too few structures, leave nothing to judge it by")
     products = effort.products_with(sum(t.descriptor.n_features for t in terms))
+    trial = Trial(assembled, start, places, kept().some(len(places)), asked) if judged else None
+    chosen = None if trial is None or effort.judged is None else _noise_by_fewer(trial, kept(), effort, callback)
     if effort.factors:
-        system = DirectSystem.make(assembled, some, places, callback)
+        # The covariance is kept for as long as noise is to be chosen.
+        system = DirectSystem.make(assembled, some, places, callback, trial is not None and chosen is None)
     else:
         system = IterativeSystem.make(assembled, effort.room, callback)
     reason, errors, before = "asked for", None, levels
-    if judged:
-        trial = Trial(assembled, start, places, kept().some(len(places)), asked)
-        if isinstance(system, DirectSystem):
+    if trial is not None:
+        if isinstance(system, IterativeSystem):
+            best = trial.by_iterations(system, products, callback)
+        elif chosen is None:
             best = trial.by_factor(system, effort.factors - 1, callback)  # the last is that of the final solution
         else:
-            best = trial.by_iterations(system, products, callback)
+            best = chosen if isinstance(chosen, str) else trial.at(chosen, system, callback)
         if isinstance(best, str) and not asked:
             return Refined(None, levels, best)
         if isinstance(best, str):
@@ -142,6 +146,19 @@ def refine(
         model = eqx.tree_at(lambda m: m.draws, model, draws, is_leaf=lambda x: x is None)
         beside.append(Choice("model.draws", wanted.draws, how))
     return Refined(model, levels, reason, errors, evidence, tuple(beside))
+
+
+def _noise_by_fewer(trial: Trial, kept: Kept, effort: Effort, callback: Callback) -> dict[str, float] | str:
+    """Levels for a mean of more structures than noise is chosen with; or why there are none."""
+    assembled = trial.assembled
+    some = _some(assembled, effort.judged)
+    places = list(trial.places)[: _judges(assembled, some, by_factor=True)]
+    if len(places) < LEAST_STRUCTURES:
+        return f"{len(places)} structures are too few to choose noise by"
+    fewer = Trial(assembled, trial.start, places, kept.some(len(places)), trial.asked)
+    system = DirectSystem.make(assembled, some, places, callback)
+    found = fewer.noise(system, effort.factors, callback, more=True)
+    return found if isinstance(found, str) else found[1]
 
 
 def _judges(assembled: Assembled, some: Sequence[int], by_factor: bool) -> int:

@@ -23,6 +23,9 @@ LEAST_FEATURES = 0.4
 # the data of a part of the structures, of this share at the least.
 LEAST_FACTORS, MOST_FACTORS = 4, 6
 LEAST_REFINED = 0.3
+# Where the covariance of molecules is made for one factor alone, noise is chosen with this share of their structures:
+# four factors of their covariance take a quarter of the work of that one.
+JUDGED = 0.4
 
 
 @dataclass(frozen=True)
@@ -95,37 +98,46 @@ class Refining:
         """Of all structures, or of as many as the budget allows."""
         cost, model, all_, time = self.cost, self.model, len(self.cost.sizes), self.time
 
-        def needs(structures: int) -> tuple[float, float, float, float]:
-            held, per_feature, filling, each = cost.factor(m, structures)
-            return held, per_feature, filling / self.speed, each / self.speed
+        def needs(structures: int, kept: bool) -> tuple[float, float, float, float]:
+            """Memory, that for each component, and seconds beside and of each factor."""
+            held, per_feature, filling, each = cost.factor(m, structures, kept)
+            beside = filling
+            if not kept:
+                of_part, _, filling, of_each = cost.factor(m, _judged(structures))
+                held, beside = max(held, of_part), beside + filling + LEAST_FACTORS * of_each
+            return held, per_feature, beside / self.speed, each / self.speed
 
-        def fits(structures: int) -> bool:
-            held, _, filling, each = needs(structures)
+        def fits(structures: int, kept: bool) -> bool:
+            held, _, beside, each = needs(structures, kept)
             # Processes may share the memory of one machine.
-            return self.processes * held <= self.memory and filling + LEAST_FACTORS * each <= time
+            return self.processes * held <= self.memory and beside + (LEAST_FACTORS if kept else 1) * each <= time
 
         auto = model.most_refined == "auto"
         structures, least = (all_, LEAST_REFINED * all_) if auto else (min(int(model.most_refined), all_), 1)
-        held, per_feature, filling, each = needs(structures)
-        why_not = f"the covariance of all {cost.n} observations would take {held / 1e9:.1f} GB and {filling:.0f} s"
-        if not fits(structures) and auto and self.molecules:
-            structures = bisect_left(range(1, all_), True, key=lambda n: not fits(n))
-        if fits(structures) and structures >= least:
-            held, per_feature, filling, each = needs(structures)
+        held, per_feature, beside, each = needs(structures, True)
+        why_not = f"the covariance of all {cost.n} observations would take {held / 1e9:.1f} GB and {beside:.0f} s"
+        kept = fits(structures, True) or not self.molecules
+        if not kept and auto:
+            structures = bisect_left(range(1, all_ + 1), True, key=lambda n: not fits(n, False))
+        if structures >= max(least, 1) and fits(structures, kept):
+            held, per_feature, beside, each = needs(structures, kept)
             why_not = ""
-        factors = int(np.clip((time - filling) / each, LEAST_FACTORS, MOST_FACTORS))
-        reason = f"{held / 1e9:.1f} GB and {filling + factors * each:.0f} s at the most fit the budget"
+        elif not auto:
+            kept = True  # asked for, whatever it takes
+        factors = int(np.clip((time - beside) / each, LEAST_FACTORS, MOST_FACTORS)) if kept else 1
+        reason = f"{held / 1e9:.1f} GB and {beside + factors * each:.0f} s at the most fit the budget"
         most_features = None
         if self._bounded and not why_not and structures < all_:
             # More structures rather than more components: aspirin's forces are a twelfth better with 451 and 480 than
             # with 338 and 1026 in the same memory.
             most_features = cost.features
         elif self._bounded and not why_not:
-            by_time = cost.features * (time - LEAST_FACTORS * each) / filling
+            by_time = cost.features * (time - factors * each) / beside if kept else cost.features
             most_features = int(min(by_time, cost.features + (self.memory - held) / per_feature))
         some = None if structures == all_ else structures
-        effort = Effort(factors, some, reason="asked for" if why_not else reason)
-        return RefinementPlan(held, 0.0, filling + factors * each, why_not, most_features, effort)
+        judged = None if kept else _judged(structures)
+        effort = Effort(LEAST_FACTORS if judged else factors, some, judged, reason="asked for" if why_not else reason)
+        return RefinementPlan(held, 0.0, beside + factors * each, why_not, most_features, effort)
 
     def _by_iterations(self, m: int) -> RefinementPlan:
         cost = self.cost
@@ -143,5 +155,10 @@ class Refining:
         elif products < LEAST_PRODUCTS:
             least = seconds * LEAST_PRODUCTS / PRODUCTS
             why_not = f"it would need about {least:.0f} s, more than the {self.time:.0f} s that are left for it"
-        effort = Effort(0, None, products, features, room)
+        effort = Effort(0, products=products, components=features, room=room)
         return RefinementPlan(held, shared, seconds, why_not, most_features, effort)
+
+
+def _judged(structures: int) -> int:
+    """Of so many structures, those with which noise is chosen."""
+    return max(1, round(JUDGED * structures))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from gpjaxpot.covariance.dense import THERE
 from gpjaxpot.errors import InputError
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.held_out import BYTES_AT_ONCE, checked_size, left_out_count, padded_rows, searched_size
@@ -136,16 +137,20 @@ class SparseCost:
         memory = 8.0 * (1.2 * pairs + self.n * m + 6.0 * self.atoms * self.features + 8.0 * m**2) + 3e8
         return memory, 8.0 * pairs, PRODUCTS * product
 
-    def factor(self, m: int, structures: int) -> tuple[float, float, float, float]:
+    def factor(self, m: int, structures: int, kept: bool = True) -> tuple[float, float, float, float]:
         """Of a refinement by factors: memory, memory for each component, work for the covariance and for a factor.
 
-        They are those of the data of so many structures; `m` inducing environments stay beside them.
+        They are those of the data of so many structures; `m` inducing environments stay beside them.  The covariance is
+        `kept` beside a factor, or makes way for it.
         """
         share = structures / len(self.sizes)
         n, atoms = share * self.n, share * self.atoms
         directions = share * float(np.sum(self.sizes**2)) * self.n / self.atoms
-        each = 8.0 * (1.2 * 3.0 * atoms * self.neighbours + directions + 6.0 * atoms)
-        memory = self.features * each + 8.0 * (n**2 + 8.0 * m**2) + 3e8
+        each = 8.0 * (1.2 * 3.0 * atoms * self.neighbours + 6.0 * atoms)
+        there = min(8.0 * directions * self.features, 2.0 * THERE)
+        matrix = n**2 if kept else n**2 / 2.0
+        memory = self.features * each + there + 8.0 * (matrix + 8.0 * m**2) + 3e8
+        each += there / self.features if there < 2.0 * THERE else 0.0
         products = directions * self.features * (PRODUCT * n + SUMS * self.alike * atoms)
         # The part of the inverse that leaves structures out, after each factor.
         out = min(self.held_rows, LEFT_OUT_OF_FACTOR * n)

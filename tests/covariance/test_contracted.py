@@ -100,14 +100,23 @@ def test_fold_is_the_transpose_of_unfold(case):
 
 def test_matrix_equals_the_dense_covariance(case, monkeypatch):
     from gpjaxpot.covariance import dense as module
+    from gpjaxpot.linalg import threads as own
+    from gpjaxpot.linalg import tiles
 
     kernel, members, observed, whole = case
     full = dense(kernel, members, observed)
-    for near, threads in ((1.2e7, 1), (1.0, 3)):  # structures and observables together, and each alone
+    # Structures and observables together; each alone; each alone and none there for longer than it is needed.
+    for near, there, threads in ((1.2e7, 1e9, 1), (1.0, 1e9, 3), (1.0, 1.0, 2)):
         monkeypatch.setattr(module, "NEAR", near)
-        monkeypatch.setattr(module, "threadpool_info", lambda n=threads: [{"user_api": "blas", "num_threads": n}])
-        monkeypatch.setattr(module, "available_cores", lambda: 4)
-        out = np.full(full.shape, np.nan)
-        module.fill_upper(whole, out, lambda *_: None)
-        upper = np.triu_indices(len(full))
-        np.testing.assert_allclose(out[upper], full[upper], rtol=0, atol=1e-12 * np.abs(full).max())
+        monkeypatch.setattr(module, "THERE", there)
+        monkeypatch.setattr(own, "threadpool_info", lambda n=threads: [{"user_api": "blas", "num_threads": n}])
+        monkeypatch.setattr(own, "available_cores", lambda: 4)
+        monkeypatch.setattr(tiles, "SIDE", 17)  # structures lie across the edges of tiles
+        done = []
+        made = module.covariance(whole, lambda *told, done=done: done.append(told))
+        assert done[-1][1] == done[-1][2]
+        for i in range(made.count):
+            for k in range(i + 1):
+                tile, expected = made.tile(k, i), full[made.own(k), made.own(i)]
+                upper = np.triu_indices(len(tile)) if k == i else slice(None)
+                np.testing.assert_allclose(tile[upper], expected[upper], rtol=0, atol=1e-12 * np.abs(full).max())

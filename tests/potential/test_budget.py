@@ -27,18 +27,19 @@ def planned(case, monkeypatch, speed=1e12, **more):
 
 
 def needs(case, structures):
-    """Memory in bytes, and multiplications and additions of the least that factors take."""
+    """Memory in bytes, and work, of a factor of molecules and of those that noise is chosen by."""
     settings = gp.load_settings(None, ["model.n_inducing=20"]).model
     cost = SparseCost(case[1], case[2], settings, N * LABELS, 1.0, 1)
-    held, _, covariance, factor = cost.factor(20, structures)
-    return held, covariance + refinement_plan.LEAST_FACTORS * factor
+    held, _, covariance, factor = cost.factor(20, structures, kept=False)
+    of_part, _, beside, factor_of_part = cost.factor(20, round(refinement_plan.JUDGED * structures))
+    return max(held, of_part), covariance + factor + beside + refinement_plan.LEAST_FACTORS * factor_of_part
 
 
 def test_with_memory_and_time_by_factors_of_all_data(case, monkeypatch):
     found = planned(case, monkeypatch)
     assert found.refine == ""
     assert (found.effort.solver, found.effort.structures) == ("factor", None)
-    assert found.effort.factors == refinement_plan.MOST_FACTORS
+    assert (found.effort.factors, found.effort.judged) == (refinement_plan.MOST_FACTORS, None)
     assert "fit the budget" in found.effort.reason
     bounded = found.most_features is not None
     assert bounded is (case[0] == "molecules")
@@ -57,8 +58,9 @@ def test_with_less_of_a_part_of_molecules_and_else_by_iterations(case, monkeypat
     if case[0] == "molecules" and share > refinement_plan.LEAST_REFINED:
         assert found.effort.solver == "factor"
         assert found.effort.structures == pytest.approx(share * N, abs=2)
+        assert found.effort.judged == pytest.approx(refinement_plan.JUDGED * share * N, abs=2)
         assert found.most_features == round(KEPT * case[2].terms[0].descriptor.n_spectrum)
-        assert found.effort.factors == refinement_plan.LEAST_FACTORS if by == "time" else found.effort.factors > 0
+        assert found.effort.factors == refinement_plan.LEAST_FACTORS
     else:
         assert found.effort.solver == "iterations"
         assert f"the covariance of all {N * LABELS} observations would take" in found.effort.reason
