@@ -97,6 +97,8 @@ def refine(
     products = effort.products_with(sum(t.descriptor.n_features for t in terms))
     trial = Trial(assembled, start, places, kept().some(len(places)), asked) if judged else None
     chosen = None if trial is None or effort.judged is None else _noise_by_fewer(trial, kept(), effort, callback)
+    if isinstance(chosen, str) and not asked:
+        return Refined(None, levels, chosen)
     if effort.factors:
         # The covariance is kept for as long as noise is to be chosen.
         system = DirectSystem.make(assembled, some, places, callback, trial is not None and chosen is None)

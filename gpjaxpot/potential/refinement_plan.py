@@ -132,7 +132,7 @@ class Refining:
             # with 338 and 1026 in the same memory.
             most_features = cost.features
         elif self._bounded and not why_not:
-            by_time = cost.features * (time - factors * each) / beside if kept else cost.features
+            by_time = cost.features * (time - LEAST_FACTORS * each) / beside if kept else cost.features
             most_features = int(min(by_time, cost.features + (self.memory - held) / per_feature))
         some = None if structures == all_ else structures
         judged = None if kept else _judged(structures)
