@@ -13,7 +13,7 @@ from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.crew import ALONE, Crew
 from gpjaxpot.potential.effort import Effort
-from gpjaxpot.potential.learned_kernel import SECONDS, searches
+from gpjaxpot.potential.learned_kernel import SECONDS, searches, spread_sample
 from gpjaxpot.potential.refinement_plan import Refining
 from gpjaxpot.potential.settings import ModelSettings, Settings
 from gpjaxpot.potential.span import SPAN
@@ -87,7 +87,10 @@ def estimate(frames: Sequence[Frame], settings: Settings | None = None) -> Estim
     use = (settings.train.energies, settings.train.forces, settings.train.stress)
     before = 0.0
     if searches(frames, settings):
-        before = SECONDS * bool(ranges) + kernel_form.SECONDS * any(kernel_form.open_questions(settings))
+        before = SECONDS * bool(ranges)
+        if len(spread_sample(frames, kernel_form.ATOMS)) >= kernel_form.STRUCTURES:
+            before += kernel_form.SECONDS_OF_USUAL * bool(ranges)
+            before += kernel_form.SECONDS * any(kernel_form.open_questions(settings))
     return plan(frames, kernel, settings.model, count_labels(frames, use), before)
 
 

@@ -11,18 +11,20 @@ from jax.sharding import Mesh
 
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.errors import InputError
+from gpjaxpot.gp.left_out import LeftOut
 from gpjaxpot.gp.noise import Noise
 from gpjaxpot.kernels import AbstractKernel, EnergyKernel, Scaled, Term
 from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.budget import plan
 from gpjaxpot.potential.choices import Choice, kernel_function, training_species
+from gpjaxpot.potential.cohesion import Cohesion
 from gpjaxpot.potential.cohesive_energies import choose_cohesion
 from gpjaxpot.potential.crew import Crew
 from gpjaxpot.potential.fit_calibration import calibrate_left_out, calibrate_on_rest, check_calibration
 from gpjaxpot.potential.fitted_levels import found_noise, found_spread, initial_noise, level_choices
 from gpjaxpot.potential.growth import checkpoints
 from gpjaxpot.potential.hyper import check_free
-from gpjaxpot.potential.learned_kernel import learn_kernel, searches, spread_sample
+from gpjaxpot.potential.learned_kernel import Searched, learn_kernel, searches, spread_sample
 from gpjaxpot.potential.potential import STANDARD_ERROR, Potential, _need_float64
 from gpjaxpot.potential.record import make_record
 from gpjaxpot.potential.refinement import without_refined
@@ -33,7 +35,7 @@ from gpjaxpot.potential.span import SPAN, check_spannable
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.task import Task
 from gpjaxpot.structures.labels import Frame
-from gpjaxpot.structures.reference import fit_reference
+from gpjaxpot.structures.reference import EnergyReference, fit_reference
 
 Callback = Callable[[str, int, int], None]
 # A structure is told of whose labels, when it is left out, are this many times as far from what the others predict, in
@@ -84,14 +86,22 @@ def fit(
     check_calibration(frames, settings)
     check_repulsion(frames, settings.repulsion)
     _check_selection(parts, settings)
-    kernel, choices = _kernel(frames, parts, settings, report)
-    reference = fit_reference(frames, given=settings.energy_per_species or None)
-    reference, cohesion, choice = choose_cohesion(frames, reference, kernel.species, kernel.reach, settings.cohesion)
-    choices.append(choice)
+    kernel, choices, searched = _kernel(frames, parts, settings, report)
+    own = fit_reference(frames, given=settings.energy_per_species or None)
+
+    def with_cohesion(kernel: EnergyKernel) -> tuple[EnergyReference, Cohesion | None, Choice]:
+        return choose_cohesion(frames, own, kernel.species, kernel.reach, settings.cohesion)
+
+    reach, (reference, cohesion, choice) = kernel.reach, with_cohesion(kernel)
     task = Task(frames, reference, settings, report, crew)
     noise = initial_noise(settings.noise)
-    if not parts and searches(frames, settings):
-        kernel, choices = _form(task, kernel, choices, noise)
+    open_form = not parts and searches(frames, settings)
+    if searched is not None or open_form:
+        kernel, choices = _left_to_choose(task, kernel, choices, noise, searched, open_form)
+    if kernel.reach != reach:
+        reference, cohesion, choice = with_cohesion(kernel)
+        task = replace(task, reference=reference)
+    choices.append(choice)
     data = task.data(noise)
     estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data), crew=crew)
     choices.append(Choice("model.method", estimate.method, estimate.reason))
@@ -153,7 +163,7 @@ def _suspects(frames: Sequence[Frame], misfits: dict[int, float]) -> list[dict[s
 
 def _kernel(
     frames: Sequence[Frame], parts: Sequence[Any], settings: Settings, report: Callback
-) -> tuple[EnergyKernel, list[Choice]]:
+) -> tuple[EnergyKernel, list[Choice], Searched | None]:
     if not parts:
         return learn_kernel(frames, settings, report)
     species = training_species(frames)
@@ -164,7 +174,7 @@ def _kernel(
                 f"the kernel knows the species {whole.species}, the data have {species}: make its descriptors "
                 "with all of them"
             )
-        return whole, []
+        return whole, [], None
     kernels = [p for p in parts if isinstance(p, AbstractKernel)]
     soaps = [p for p in parts if isinstance(p, SOAP)]
     terms = [p for p in parts if isinstance(p, Term)]
@@ -177,20 +187,36 @@ def _kernel(
     made = [Term(s.with_species(species), shared) for s in soaps]
     made += [Term(t.descriptor.with_species(species), t.kernel) for t in terms]
     if not made:
-        chosen, choices = learn_kernel(frames, settings, report)
+        chosen, choices, searched = learn_kernel(frames, settings, report)
         choices = [c for c in choices if c.key != "kernel.zeta"]  # the kernel is given
-        return EnergyKernel(tuple(Term(t.descriptor, shared) for t in chosen.terms)), choices
-    return EnergyKernel(tuple(made)), []
+        if searched is not None:
+            searched = replace(searched, usual=_with_function(searched.usual, shared))
+        return _with_function(chosen, shared), choices, searched
+    return EnergyKernel(tuple(made)), [], None
 
 
-def _form(
-    task: Task, kernel: EnergyKernel, choices: list[Choice], noise: Noise
+def _with_function(kernel: EnergyKernel, function: AbstractKernel) -> EnergyKernel:
+    """The same descriptors with another kernel."""
+    return EnergyKernel(tuple(Term(t.descriptor, function) for t in kernel.terms))
+
+
+def _left_to_choose(
+    task: Task, kernel: EnergyKernel, choices: list[Choice], noise: Noise, searched: Searched | None, open_form: bool
 ) -> tuple[EnergyKernel, list[Choice]]:
-    """The kernel's power and the size of its bases, by a part of the data, where that has enough of everything."""
+    """Learned or usual values, and the form if that is open, by a part of the data that has enough of everything."""
     part = replace(task, frames=spread_sample(task.frames, kernel_form.ATOMS))
     if len(part.frames) < kernel_form.STRUCTURES or set(training_species(part.frames)) < set(kernel.species):
         return kernel, choices
-    return kernel_form.choose_form(kernel, choices, task.settings, lambda k: judge_kernel(part, k, noise).left)
+
+    def judge(kernel: EnergyKernel) -> LeftOut:
+        return judge_kernel(part, kernel, noise).left
+
+    best = None
+    if searched is not None:
+        kernel, choices, best = kernel_form.keep_learned(kernel, choices, searched, judge)
+    if open_form:
+        kernel, choices = kernel_form.choose_form(kernel, choices, task.settings, judge, best)
+    return kernel, choices
 
 
 def _scale(kernel: EnergyKernel, variance: float) -> EnergyKernel:

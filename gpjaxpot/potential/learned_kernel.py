@@ -1,6 +1,7 @@
 """The kernel of a fit: its descriptors' settings as given, as usual, or learned from the data."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,22 +33,36 @@ SECONDS = 90.0
 ENERGY_NOISE = 0.004
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What a search of descriptors' values started from, and how much it saw."""
+
+    usual: EnergyKernel
+    choices: list[Choice]
+    """The usual values of what was learned."""
+    atoms: int
+
+
 def learn_kernel(
     frames: Sequence[Frame], settings: Settings, callback: Callback
-) -> tuple[EnergyKernel, list[Choice]]:
-    """Choose the kernel, and learn what is left to choose of its descriptors, if [train] search allows."""
-    kernel, choices, ranges = choose_kernel(frames, settings)
+) -> tuple[EnergyKernel, list[Choice], Searched | None]:
+    """Choose the kernel, and learn what is left to choose of its descriptors, if [train] search allows.
+
+    Returns also what the search started from; None where there was none.
+    """
+    usual, choices, ranges = choose_kernel(frames, settings)
     if not (ranges and searches(frames, settings)):
-        return kernel, choices
-    values, atoms = search(kernel, frames, ranges, callback)
-    kernel = with_values(kernel, {name: jnp.asarray(v) for name, v in values.items()})
+        return usual, choices, None
+    values, atoms = search(usual, frames, ranges, callback)
+    kernel = with_values(usual, {name: jnp.asarray(v) for name, v in values.items()})
     learned = {f"descriptor.{name}": value for name, value in values.items()}
-    return kernel, [
+    made = [
         Choice(c.key, learned[c.key], _why(ranges[c.key.removeprefix("descriptor.")], learned[c.key], atoms, c.reason))
         if c.key in learned
         else c
         for c in choices
     ]
+    return kernel, made, Searched(usual, [c for c in choices if c.key in learned], atoms)
 
 
 def searches(frames: Sequence[Frame], settings: Settings) -> bool:

@@ -136,7 +136,9 @@ class TrainSettings(_Part):
         "left_out", description="what levels are learned by: evidence, or prediction of left_out structures"
     )
     search: bool = Field(
-        True, description="learn what is auto of a descriptor from the data; false: take the usual values"
+        True,
+        description="learn what is auto of a descriptor from the data, unless structures left out are predicted better "
+        "with the usual values; false: take these",
     )
     seed: int = Field(0, ge=0, description="of every random choice")
 

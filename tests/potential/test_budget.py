@@ -3,7 +3,7 @@
 import pytest
 
 import gpjaxpot as gp
-from gpjaxpot.potential import budget, refinement_plan
+from gpjaxpot.potential import budget, kernel_form, learned_kernel, refinement_plan
 from gpjaxpot.potential.sparse_cost import KEPT, PRODUCTS, SparseCost
 from tests.potential.conftest import labelled, soap
 
@@ -91,3 +91,14 @@ def test_iterations_have_the_time_that_growth_leaves(case, monkeypatch, products
     assert ("left for it" in found.refine) is (products < refinement_plan.LEAST_PRODUCTS)
     # What is compressed further than was expected leaves time for more.
     assert found.effort.products_with(cost.features // 2) == pytest.approx(2 * found.effort.products, rel=0.2)
+
+
+def test_an_estimate_counts_what_structures_left_out_are_asked(monkeypatch):
+    monkeypatch.setattr("gpjaxpot.potential.learned_kernel.LEAST_FORCES", 10)
+    monkeypatch.setattr(budget, "_flops_per_second", lambda: 1e10)
+    frames = labelled(kernel_form.STRUCTURES)
+    quick, fixed = (gp.load_settings(None, ["model.time=400", *more]) for more in ([], ["train.search=false"]))
+    longer = budget.estimate(frames, quick).seconds - budget.estimate(frames, fixed).seconds
+    assert longer == pytest.approx(learned_kernel.SECONDS + kernel_form.SECONDS_OF_USUAL)
+    longer = budget.estimate(frames[1:], quick).seconds - budget.estimate(frames[1:], fixed).seconds
+    assert longer == pytest.approx(learned_kernel.SECONDS)

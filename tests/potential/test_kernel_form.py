@@ -1,4 +1,4 @@
-"""The power and the basis of a kernel: taken where structures left out are predicted better, and else as usual."""
+"""What structures left out say of a kernel: usual values, powers and bases are taken where they predict better."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,8 +8,10 @@ from numpy.testing import assert_allclose
 import gpjaxpot as gp
 from gpjaxpot.gp.left_out import LeftOut
 from gpjaxpot.potential import kernel_form, learned_kernel
-from gpjaxpot.potential.choices import COARSE, FINE, FINER, choose_kernel
-from gpjaxpot.potential.kernel_form import choose_form, with_basis, with_power
+from gpjaxpot.potential.choices import COARSE, FINE, FINER, HEAVY, Choice, choose_kernel
+from gpjaxpot.potential.kernel_form import choose_form, keep_learned, with_basis, with_power
+from gpjaxpot.potential.learned_kernel import Searched
+from gpjaxpot.potential.search import with_values
 from tests.potential.conftest import labelled, settings, soap
 
 
@@ -129,3 +131,93 @@ def test_of_many_species_the_finer_basis_is_not_tried():
 
 def test_a_fit_in_a_hurry_keeps_what_is_usual():
     assert chosen({(6.0, *FINE): 0.5}, "model.time=500")[2] == []
+
+
+def held_against_usual(learned_errors, usual_errors):
+    """What becomes of a learned cutoff of 3.25 Å and σ of 0.5 Å with such errors of structures left out."""
+    usual, choices, _ = choose_kernel(labelled(3), gp.Settings())
+    kernel = with_values(usual, {"0.cutoff": jnp.asarray(3.25), "0.sigma": jnp.asarray(0.5)})
+    learned = {"descriptor.0.cutoff": 3.25, "descriptor.0.sigma": 0.5}
+    made = [Choice(c.key, learned[c.key], "best; Å") if c.key in learned else c for c in choices]
+    errors = {3.25: learned_errors, 5.0: usual_errors}
+    asked = []
+
+    def judge(kernel):
+        cutoff = float(kernel.terms[0].descriptor.cutoff)
+        asked.append(cutoff)
+        error = np.repeat(np.array(errors[cutoff])[:, None], 7, axis=1)
+        kind = np.broadcast_to([0, 1, 1, 1, 1, 1, 1], error.shape)
+        return LeftOut(error, error, np.ones_like(error), np.ones_like(error), kind)
+
+    searched = Searched(usual, [c for c in choices if c.key in learned], 336)
+    kernel, told, left = keep_learned(kernel, made, searched, judge)
+    assert asked == [3.25, 5.0]
+    assert [c.key for c in told] == [c.key for c in choices]
+    soap, values = kernel.terms[0].descriptor, {c.key: c for c in told}
+    assert (values["descriptor.0.cutoff"].value, values["descriptor.0.sigma"].value) == (soap.cutoff, soap.sigma)
+    assert_allclose(left.error[:, 0], errors[float(soap.cutoff)])
+    assert values["descriptor.0.radial_scale"] == {c.key: c for c in choices}["descriptor.0.radial_scale"]
+    return float(soap.cutoff), values["descriptor.0.cutoff"].reason
+
+
+def test_usual_values_are_taken_where_learned_ones_surely_predict_worse():
+    cutoff, reason = held_against_usual(1.2 * np.array([1.0, 2.0, 1.5, 0.5]), [1.0, 2.0, 1.5, 0.5])
+    assert cutoff == 5.0
+    # A log ratio of 0.18 of energies and of forces, of whose weights and that of stresses the mean is taken.
+    assert reason.startswith(HEAVY["cutoff"][-1])
+    assert "errors of 4 structures left out rise by 15.7 ± 0.0 % with what 336 atoms ask for, 3.25 here" in reason
+    assert reason.endswith("; Å")
+
+
+@pytest.mark.parametrize(
+    ("learned", "found"),
+    [
+        ([0.9, 1.8, 1.35, 0.45], "fall by 8.1 ± 0.0 %"),
+        ([1.015, 2.03, 1.5225, 0.5075], "rise by 1.2 ± 0.0 %"),  # less than what is worth it
+        ([3.0, 2.0, 1.5, 0.5], "rise by 30.9 ± 27.5 %"),  # one structure alone makes it
+    ],
+)
+def test_learned_values_stay_where_there_is_doubt(learned, found):
+    cutoff, reason = held_against_usual(learned, [1.0, 2.0, 1.5, 0.5])
+    assert cutoff == 3.25
+    assert reason.startswith("best; errors of 4 structures left out")
+    assert found in reason
+    assert reason.endswith("% against usual values; Å")
+
+
+def test_a_fit_tests_what_it_has_learned(monkeypatch):
+    """A cutoff within the first shell is not kept, in a fit too short to ask for powers, and its choices repeat it."""
+    asked = []
+
+    def search(kernel, frames, ranges, callback):
+        asked.append(set(ranges))
+        return {"0.cutoff": 2.5, "0.sigma": 0.45}, 96
+
+    monkeypatch.setattr(learned_kernel, "LEAST_FORCES", 10)
+    monkeypatch.setattr(learned_kernel, "search", search)
+    tin = (50,)  # of whose atoms each has another one near
+    alone = gp.Frame(gp.Structure(np.zeros((1, 3)), list(tin)), gp.Labels(2.0), source="one atom")
+    frames = [*labelled(24, tin, seed=5), alone]
+    fixed = [f"descriptor.{k}" for k in ("n_max=3", "l_max=2", "radial_scale=none", "radial_exponent=4")]
+    fixed += ["model.n_inducing=40", "model.method=sparse", "model.refine=false", "model.time=400"]
+    wanted = gp.load_settings(None, fixed)
+    found = gp.fit(frames, settings=wanted).summary()
+    choice = {c["key"]: c for c in found["choices"]}
+    assert choice["descriptor.0.cutoff"]["value"] == 5.0
+    assert "errors of 24 structures left out rise by" in choice["descriptor.0.cutoff"]["reason"]
+    assert "with 6" not in choice["kernel.zeta"]["reason"]
+    assert choice["cohesion"]["value"]  # as of the usual cutoff: within the learned one some atoms have no others
+    first = gp.fit(frames, settings=wanted)
+    assert first.cohesion.cutoff == 5.0
+    again = gp.fit(frames, settings=gp.Settings.model_validate(found["settings"]))
+    assert asked == [{"0.cutoff", "0.sigma"}] * 2  # the resolved settings ask for none
+    assert first.cutoff == again.cutoff == 5.0
+    assert np.array_equal(np.asarray(first.centres.values), np.asarray(again.centres.values))
+    given = gp.fit(frames, gp.DotPower(2), settings=wanted)  # a kernel that is given is tested as it is, and stays
+    assert given.cutoff == 5.0
+    assert given.kernel.terms[0].kernel.kernel.zeta == 2.0
+    monkeypatch.setattr(kernel_form, "STRUCTURES", 25)
+    few = gp.fit(frames, settings=wanted).summary()
+    choice = {c["key"]: c for c in few["choices"]}
+    assert choice["descriptor.0.cutoff"]["value"] == 2.5
+    assert "left out" not in choice["descriptor.0.cutoff"]["reason"]

@@ -95,7 +95,7 @@ def test_learning_raises_the_evidence_and_keeps_the_bounds(monkeypatch):
     frames = labelled(8)
     chosen = settings("descriptor.n_max=3", "descriptor.l_max=2", "descriptor.cutoff=3.5")
     plain, usual, ranges = choices.choose_kernel(frames, chosen)
-    kernel, made = learn_kernel(frames, chosen, lambda *a: None)
+    kernel, made, searched = learn_kernel(frames, chosen, lambda *a: None)
     learned = {c.key: c.value for c in made}
     before = {c.key: c.value for c in usual}
     assert set(learned) == set(before)
@@ -105,9 +105,12 @@ def test_learning_raises_the_evidence_and_keeps_the_bounds(monkeypatch):
         assert ranges[name].low < learned[f"descriptor.{name}"] < ranges[name].high
     assert float(kernel.terms[0].descriptor.sigma) == learned["descriptor.0.sigma"]
     assert float(kernel.terms[0].descriptor.cutoff) == 3.5  # as it was given
+    assert float(searched.usual.terms[0].descriptor.sigma) == before["descriptor.0.sigma"]
+    assert {c.key for c in searched.choices} == {f"descriptor.{name}" for name in moved}
+    assert all(c.value == before[c.key] for c in searched.choices)
     assert "highest evidence on" in {c.key: c.reason for c in made}["descriptor.0.sigma"]
     seeded = settings("descriptor.n_max=3", "descriptor.l_max=2", "descriptor.cutoff=3.5", "train.seed=5")
-    again, _ = learn_kernel(frames, seeded, lambda *a: None)  # the same whatever the seed
+    again, *_ = learn_kernel(frames, seeded, lambda *a: None)  # the same whatever the seed
     assert float(again.terms[0].descriptor.sigma) == learned["descriptor.0.sigma"]
 
 
@@ -129,6 +132,7 @@ def test_molecules_have_settings_of_their_own_and_no_search(monkeypatch):
 
 def test_the_search_can_be_switched_off():
     frames = labelled(3)
-    kernel, made = learn_kernel(frames, settings("train.search=false"), lambda *a: None)
+    kernel, made, searched = learn_kernel(frames, settings("train.search=false"), lambda *a: None)
+    assert searched is None
     assert float(kernel.terms[0].descriptor.sigma) == 0.45
     assert not any("evidence" in c.reason for c in made)
