@@ -1,7 +1,7 @@
 """Test errors and uncertainties of fits with default settings on the public data sets.
 
 python -m benchmarks.bench_accuracy [--data FOLDER] [--sets Si_mlearn acac] [--structures 1000]
-                                    [--seconds 900] [--test-structures 200]
+                                    [--seconds 900] [--test-structures 200] [--memory GB]
 """
 
 import sys
@@ -55,16 +55,19 @@ def parts(folder: Path, structures: int, tested: int) -> tuple[list, list]:
     return subset(gp.read(*files), structures), subset(gp.read(folder / "test.xyz"), tested)
 
 
-def train_and_test(folder: Path, structures: int, tested: int, seconds: float, seed: int = 0) -> dict[str, Any]:
+def train_and_test(
+    folder: Path, structures: int, tested: int, seconds: float, seed: int = 0, memory: float | None = None
+) -> dict[str, Any]:
     """Fits by default settings and evaluates: errors, uncertainties, choices and seconds.
 
-    `seed` is that of the fit's own choices; the structures are the same for all.
+    `seed` is that of the fit's own choices; the structures are the same for all.  `memory` (GB) is what it may take.
     """
     import gpjaxpot as gp
 
     frames, test = parts(folder, structures, tested)
     others = {name: folder / file for name, file in SHIFTED.get(folder.name, {}).items() if (folder / file).exists()}
-    settings = gp.load_settings(None, [f"model.time={seconds}", f"train.seed={seed}"])
+    wanted = [f"model.time={seconds}", f"train.seed={seed}", *([] if memory is None else [f"model.memory={memory}"])]
+    settings = gp.load_settings(None, wanted)
     start = time.perf_counter()
     potential = gp.fit(frames, settings=settings)
     fitted = time.perf_counter()
@@ -115,10 +118,11 @@ def coverage(block: dict[str, Any]) -> float | None:
 
 def main() -> int:
     """The command line of this module."""
-    given = fits_parser(__doc__, SETS, 1000, 900.0, "accuracy").parse_args()
-    result = for_each_set(
-        given, lambda _, folder: train_and_test(folder, given.structures, given.test_structures, given.seconds)
-    )
+    parser = fits_parser(__doc__, SETS, 1000, 900.0, "accuracy")
+    parser.add_argument("--memory", type=float, help="GB that a fit may take; half of what is free if it is not given")
+    given = parser.parse_args()
+    sizes = given.structures, given.test_structures, given.seconds
+    result = for_each_set(given, lambda _, folder: train_and_test(folder, *sizes, memory=given.memory))
     headings = ["set", "structures", "inducing", "E MAE meV/atom", "RMSE", "F MAE eV/Å", "RMSE",
                 "stress MAE GPa", "E z var", "F z var", "E in 90 %", "F in 90 %",
                 "fit s"]  # fmt: skip
