@@ -16,6 +16,10 @@ from gpjaxpot.potential.sparse_fit import Assembled
 
 # Observations of structures left out that a part of the inverse is made of at once.
 AT_ONCE = 512
+# Scales that differ by this share are the same but for round-off: levels that are multiplied by one number, as learned
+# ones are once their errors are known, ask for no other factor of the matrix.  They are rounded to so many bits, for a
+# fit to the levels that were found to begin with the same numbers.
+SAME, BITS = 1e-11, 38
 
 
 @dataclass
@@ -83,8 +87,13 @@ class DirectSystem(ExactSystem):
         return out
 
     def _factorise(self, levels: dict[str, float], callback: Callback) -> None:
-        scale = np.sqrt(levels[VARIANCE]) / self.sigma(levels)
-        if self._scale is None or not np.array_equal(scale, self._scale):
+        scale = _rounded(np.sqrt(levels[VARIANCE]) / self.sigma(levels))
+        if self._scale is None or not np.allclose(scale, self._scale, rtol=SAME, atol=0.0):
             self._scale = None  # of nothing, if it fails
             self.matrix.factorise(scale, lambda done, total: callback("factor", done, total))
             self._scale = scale
+
+
+def _rounded(values: Float[np.ndarray, " data"]) -> Float[np.ndarray, " data"]:
+    mantissas, exponents = np.frexp(values)
+    return np.ldexp(np.round(np.ldexp(mantissas, BITS)), exponents - BITS)
