@@ -13,6 +13,7 @@ from gpjaxpot.potential import kernel_form
 from gpjaxpot.potential.choices import choose_kernel, molecular
 from gpjaxpot.potential.crew import ALONE, Crew
 from gpjaxpot.potential.effort import Effort
+from gpjaxpot.potential.held_out import leaves_out
 from gpjaxpot.potential.learned_kernel import SECONDS, searches, spread_sample
 from gpjaxpot.potential.refinement_plan import Refining
 from gpjaxpot.potential.settings import ModelSettings, Settings
@@ -91,7 +92,8 @@ def estimate(frames: Sequence[Frame], settings: Settings | None = None) -> Estim
         if len(spread_sample(frames, kernel_form.ATOMS)) >= kernel_form.STRUCTURES:
             before += kernel_form.SECONDS_OF_USUAL * bool(ranges)
             before += kernel_form.SECONDS * any(kernel_form.open_questions(settings))
-    return plan(frames, kernel, settings.model, count_labels(frames, use), before)
+    count = count_labels(frames, use)
+    return plan(frames, kernel, settings.model, count, before, leaves_out=leaves_out(settings))
 
 
 def count_labels(frames: Sequence[Frame], use: tuple[bool, bool, bool]) -> int:
@@ -113,11 +115,13 @@ def plan(
     n: int,
     before: float = 0.0,
     crew: Crew = ALONE,
+    leaves_out: bool = True,
 ) -> Estimate:
     """Choose exact or sparse, and the number of inducing environments, within the budgets.
 
     `before` are seconds that pass before, in which the kernel is learned.  Time is that of one device of `crew`; of
-    several processes the slowest decides, and the one with least memory.
+    several processes the slowest decides, and the one with least memory.  Whether it `leaves_out` structures to choose
+    by them takes time and memory, too.
 
     Raises:
         InputError: for inducing vectors that are to span what no budget allows, or a kernel that is no polynomial.
@@ -125,7 +129,7 @@ def plan(
     free = int(crew.least(float(free_memory())))
     budget = SHARE_OF_FREE_MEMORY * free if model.memory == "auto" else 1e9 * float(model.memory)
     speed = crew.least(_flops_per_second())
-    cost = SparseCost(frames, kernel, model, n, _mean_neighbours(frames, kernel.reach), len(crew.places))
+    cost = SparseCost(frames, kernel, model, n, _mean_neighbours(frames, kernel.reach), len(crew.places), leaves_out)
     plans = _Plans(frames, kernel, model, cost, n, free, budget, speed, COMPILATION + before, crew.processes)
     if model.method == "exact":
         return plans.exact("asked for")

@@ -23,6 +23,7 @@ from gpjaxpot.potential.crew import Crew
 from gpjaxpot.potential.fit_calibration import calibrate_left_out, calibrate_on_rest, check_calibration
 from gpjaxpot.potential.fitted_levels import found_noise, found_spread, initial_noise, level_choices
 from gpjaxpot.potential.growth import checkpoints
+from gpjaxpot.potential.held_out import leaves_out
 from gpjaxpot.potential.hyper import check_free
 from gpjaxpot.potential.learned_kernel import Searched, learn_kernel, searches, spread_sample
 from gpjaxpot.potential.potential import STANDARD_ERROR, Potential, _need_float64
@@ -103,7 +104,8 @@ def fit(
         task = replace(task, reference=reference)
     choices.append(choice)
     data = task.data(noise)
-    estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data), crew=crew)
+    left = leaves_out(settings)
+    estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data), crew=crew, leaves_out=left)
     choices.append(Choice("model.method", estimate.method, estimate.reason))
     hyper = settings.hyper.method != "none"
     if hyper:

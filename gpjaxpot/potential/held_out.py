@@ -15,6 +15,7 @@ from gpjaxpot.gp.noise import OBSERVABLES
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.batching import batches, collated
 from gpjaxpot.potential.cross import prior
+from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.batch import Neighbourhood
 from gpjaxpot.structures.splits import spread_order
@@ -47,6 +48,16 @@ def left_out_count(rows: float, time: float) -> int:
     rows = max(rows, 1.0)
     each = SECONDS_EACH * min(1.0, rows / ROWS_EACH)
     return int(np.clip(min(MOST_ROWS / rows, time / each), LEAST, MOST))
+
+
+def leaves_out(settings: Settings) -> bool:
+    """Whether a sparse fit leaves structures out: not where all is given that it would choose by them."""
+    train, noise, model = settings.train, settings.noise, settings.model
+    used = {"energy": train.energies, "forces": train.forces, "stress": train.stress}
+    learned = any(use and getattr(noise, name) == "auto" for name, use in used.items())
+    chosen = model.n_inducing == "auto" or model.refine is not False
+    others = settings.calibration.method != "none" or settings.hyper.method != "none"
+    return learned or settings.kernel.variance == "auto" or chosen or others
 
 
 def padded_rows(rows: Int[AnyArray, " structures"]) -> Int[np.ndarray, " structures"]:

@@ -19,7 +19,7 @@ from gpjaxpot.potential.compared import Known
 from gpjaxpot.potential.compression import compress
 from gpjaxpot.potential.exact_fit import condition, dense_covariance, judge_exact
 from gpjaxpot.potential.growth import Grown, grow
-from gpjaxpot.potential.held_out import Before, Judged, choose, priors
+from gpjaxpot.potential.held_out import Before, Judged, choose, leaves_out, priors
 from gpjaxpot.potential.hyper import Solved, exact_mixture, single, sparse_mixture
 from gpjaxpot.potential.left_out_structures import (
     LeftOutStructures,
@@ -95,17 +95,19 @@ class _Ground:
     """Of those structures; made once, when they are first asked for."""
 
     @classmethod
-    def make(cls, task: Task, kernel: EnergyKernel, data: Sequence[Observations], most: int | None) -> "_Ground":
-        """Project the kernel's vectors, on at most so many components, and choose what is left out."""
+    def make(
+        cls, task: Task, kernel: EnergyKernel, data: Sequence[Observations], most: int | None, left: bool
+    ) -> "_Ground":
+        """Project the kernel's vectors, on at most so many components, and choose what is left out, if it is asked."""
         settings, report = task.settings, task.report
         found = [neighbourhood(s, kernel.species, kernel.reach) for s in task.structures]
         kernel, choices = _compressed(kernel, found, settings, most, report)
         known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
         if known.selection == SPAN:
             known = known.model_copy(update={"n_inducing": _spanned(kernel, settings, most)})
-        estimate = plan(task.frames, kernel, known, sum(len(o) for o in data), crew=task.crew)
+        estimate = plan(task.frames, kernel, known, sum(len(o) for o in data), crew=task.crew, leaves_out=left)
         training = StagedSet(kernel, found, float(estimate.spare_bytes), task.crew)
-        chosen = choose(data, settings.model.time)
+        chosen = choose(data, settings.model.time) if left else np.zeros(0, np.int64)
         before = cache(lambda: priors(kernel, found, data, chosen, report))
         return cls(kernel, choices, estimate, training, chosen, before)
 
@@ -114,7 +116,7 @@ def judge_kernel(task: Task, kernel: EnergyKernel, noise: Noise) -> Judged:
     """What a sparse model with this kernel and few inducing environments makes of structures left out."""
     data = task.data(noise)
     task = replace(task, settings=_by_few(task.settings))
-    ground = _Ground.make(task, kernel, data, None)
+    ground = _Ground.make(task, kernel, data, None, True)
     start = task.start(noise, data)
     return judge_sparse(
         ground.training, data, task.settings, *start, None, ground.chosen, ground.priors, task.report, "kernel"
@@ -127,7 +129,7 @@ def solve_sparse(
     """The sparse posterior, as large as pays, its mean refined where that is wanted; or the mixture of several."""
     settings, report = task.settings, task.report
     data = task.data(noise)
-    ground = _Ground.make(task, kernel, data, estimate.most_features)
+    ground = _Ground.make(task, kernel, data, estimate.most_features, leaves_out(settings))
     kernel, choices, estimate, training = ground.kernel, ground.choices, ground.estimate, ground.training
 
     def judge(noise: Noise, before: Judged | None) -> Judged:

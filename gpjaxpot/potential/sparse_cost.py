@@ -49,11 +49,12 @@ class SparseCost:
         n: int,
         neighbours: float,
         devices: int,
+        leaves_out: bool = True,
     ):
         self.n, self.neighbours, self.devices = n, neighbours, devices
         self.atoms = sum(len(f.structure) for f in frames)
         each = n / len(frames)
-        self.held = min(len(frames), left_out_count(each, model.time))
+        self.held = min(len(frames), left_out_count(each, model.time)) if leaves_out else 0
         self.sizes = np.array([len(f.structure) for f in frames])
         sizes = self.sizes[spread_order(len(frames))[: self.held]]
         self.padded = padded_rows(np.ceil(n / self.atoms * sizes).astype(np.int64))

@@ -68,6 +68,41 @@ def test_more_are_left_out_where_they_are_small_and_there_is_time():
     assert held_out.LEAST < left_out_count(100.0, 150.0) < left_out_count(50.0, 150.0) < held_out.MOST
 
 
+GIVEN = (
+    "kernel.variance=1.0", "noise.energy=0.002", "noise.forces=0.02", "train.stress=false", "model.method=sparse",
+    "model.n_inducing=6", "model.refine=false", "calibration.method=none",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "open_",
+    [
+        "kernel.variance=auto", "noise.energy=auto", "noise.forces=auto", "train.stress=true", "model.n_inducing=auto",
+        "model.refine=auto", "model.refine=true", "calibration.method=auto", "hyper.method=laplace",
+    ],
+)  # fmt: skip
+def test_structures_are_left_out_for_whatever_is_open(open_):
+    assert not held_out.leaves_out(gp.load_settings(None, list(GIVEN)))
+    assert held_out.leaves_out(gp.load_settings(None, [*GIVEN, open_]))
+
+
+def test_where_all_is_given_none_is_kept_to_be_left_out(monkeypatch):
+    frames, kept = labelled(6), []
+    make = Assembled.make
+
+    def making(cls, training, data, inducing, owners, chosen, *rest):
+        kept.append(len(chosen))
+        return make(training, data, inducing, owners, chosen, *rest)
+
+    monkeypatch.setattr(Assembled, "make", classmethod(making))
+    one, other = (
+        gp.fit(frames, soap(), gp.DotPower(2), settings=gp.load_settings(None, [*GIVEN, *more]))
+        for more in ([], ["calibration.method=auto"])
+    )
+    assert kept == [0, len(frames)]
+    np.testing.assert_array_equal(one.predict(frames[0]).forces, other.predict(frames[0]).forces)
+
+
 def test_nothing_to_leave_out_is_no_part():
     nothing = Kept([], [], [], [])
     assert nothing.in_parts(5) == []
