@@ -20,11 +20,17 @@ from gpjaxpot.linalg.tiles import Tiles
 class TiledCholesky:
     """K, and the factor U of 1 + S K Sᵀ = Uᵀ U that was made last."""
 
-    def __init__(self, covariance: Tiles, keep: bool = True):
-        """Take over a covariance K, which is kept for other S, or whose memory the first factor takes over."""
+    def __init__(self, covariance: Tiles, keep: bool = True, last: int = 0):
+        """Take over a covariance K, which is kept for other S, or whose memory the first factor takes over.
+
+        Then S may be another one later for `last` rows at the end, of which the covariances are kept.
+        """
         self._covariance = covariance
         self._factor = Tiles(len(covariance)) if keep else covariance
-        self._spent = False
+        edge = len(covariance) - last
+        columns = [i for i in range(covariance.count) if covariance.edges[i + 1] > edge and not keep]
+        self._kept = {i: covariance.above(i + 1, i).copy() for i in columns}
+        self._spent, self._scale = False, None
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -37,15 +43,32 @@ class TiledCholesky:
             InputError: if the matrix is not positive definite.
             RuntimeError: if K was not kept from the factor before.
         """
+        count, begin = self._factor.count, 0
         if self._spent:
-            raise RuntimeError("the covariance was not kept: it can be factorised once")
-        self._spent = self._factor is self._covariance
+            if not self.able(scale):
+                raise RuntimeError("the covariance was not kept: it can be factorised once")
+            begin = self._changed(scale)
+        self._spent, self._scale = self._factor is self._covariance, None
         with own_threads() as pool:
-            for k in range(self._factor.count):
-                self._on_diagonal(scale, k)
-                for _ in pool.map(partial(self._beside, scale, k), range(k + 1, self._factor.count)):
+            for k in range(count):
+                if k >= begin:
+                    self._on_diagonal(scale, k)
+                for _ in pool.map(partial(self._beside, scale, k), range(max(begin, k + 1), count)):
                     pass  # what failed there is raised here
                 callback(self._factor.own(k).stop, len(self))
+        self._scale = np.array(scale)
+
+    def able(self, scale: Float[np.ndarray, " n"]) -> bool:
+        """Whether what was kept is enough for this S."""
+        if not self._spent:
+            return True
+        return self._scale is not None and self._factor.count - self._changed(scale) <= len(self._kept)
+
+    def _changed(self, scale: Float[np.ndarray, " n"]) -> int:
+        """The first column of tiles that another S than that of the factor changes."""
+        changed = np.flatnonzero(scale != self._scale)
+        edges = self._factor.edges
+        return int(np.searchsorted(edges, changed[0], side="right")) - 1 if len(changed) else self._factor.count
 
     def solve(self, right: Float[np.ndarray, "m *columns"]) -> Float[np.ndarray, "m *columns"]:
         """Solve with the first m rows and columns of the matrix that was factorised, for as many numbers."""
@@ -106,7 +129,8 @@ class TiledCholesky:
         """A tile of S K Sᵀ less what the factor's tiles above it make of it, where the factor's will be."""
         upper = self._factor
         tile = upper.tile(k, i)
-        np.multiply(self._covariance.tile(k, i), scale[upper.own(k), None], out=tile)
+        of = self._kept[i][upper.own(k)] if i in self._kept else self._covariance.tile(k, i)
+        np.multiply(of, scale[upper.own(k), None], out=tile)
         tile *= scale[upper.own(i)]
         tile -= upper.above(k, k).T @ upper.above(k, i)
         return tile

@@ -28,7 +28,7 @@ class DirectSystem(ExactSystem):
 
     matrix: TiledCholesky
     last: Sequence[int]
-    """Structures that can be left out: the last of the order."""
+    """Structures that can be left out: the last of the order but those of known σ."""
     _scale: Float[np.ndarray, " data"] | None = None
     """√variance / σ that the factor is of."""
 
@@ -38,12 +38,15 @@ class DirectSystem(ExactSystem):
     ) -> "DirectSystem":
         """Make the covariance of the observations of `some` structures; those among them in `last` can be left out.
 
-        It is kept for other levels, or, in half of the memory, the first factor takes its place.
+        It is kept for other levels, or, in half of the memory, the first factor takes its place, for levels that are
+        those before times one number.  What such do not change, isolated atoms of known σ, is at the end.
         """
         able = set(last)
-        order = [i for i in some if i not in able] + list(last)
+        known = [i for i in some if i not in able and assembled.data[i].known.all()]
+        order = [i for i in some if i not in able and i not in known] + list(last) + known
         whole = contract(assembled, order, 0.0, callback)
-        return cls(whole, assembled, order, TiledCholesky(covariance(whole, callback), keep), list(last))
+        rows = sum(len(assembled.data[i]) for i in known)
+        return cls(whole, assembled, order, TiledCholesky(covariance(whole, callback), keep, rows), list(last))
 
     def solve(
         self,
@@ -88,8 +91,12 @@ class DirectSystem(ExactSystem):
 
     def _factorise(self, levels: dict[str, float], callback: Callback) -> None:
         scale = _rounded(np.sqrt(levels[VARIANCE]) / self.sigma(levels))
-        if self._scale is None or not np.allclose(scale, self._scale, rtol=SAME, atol=0.0):
+        if self._scale is not None:
+            scale = np.where(np.isclose(scale, self._scale, rtol=SAME, atol=0.0), self._scale, scale)
+        if self._scale is None or not np.array_equal(scale, self._scale):
             self._scale = None  # of nothing, if it fails
+            if not self.matrix.able(scale):
+                self.matrix = TiledCholesky(covariance(self.covariance, callback), False)
             self.matrix.factorise(scale, lambda done, total: callback("factor", done, total))
             self._scale = scale
 

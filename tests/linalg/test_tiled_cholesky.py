@@ -55,7 +55,33 @@ def test_a_covariance_that_is_not_kept_is_factorised_once(covariance):
     spent = TiledCholesky(tiled(covariance), keep=False)
     spent.factorise(np.ones(N), lambda *_: None)
     with pytest.raises(RuntimeError, match="was not kept"):
-        spent.factorise(np.ones(N), lambda *_: None)
+        spent.factorise(np.full(N, 2.0), lambda *_: None)
+
+
+@pytest.mark.parametrize("last", [1, 9])
+def test_for_other_scales_at_the_end_its_last_columns_are_made_anew(covariance, last, monkeypatch):
+    monkeypatch.setattr(tiles, "SIDE", 7)
+    first, second = np.ones(N), np.r_[np.ones(N - last), np.full(last, 3.0)]
+    spent, whole = TiledCholesky(tiled(covariance), False, last), TiledCholesky(tiled(covariance))
+    right = np.arange(N, dtype=float)
+    for scale in (first, second):
+        spent.factorise(scale, lambda *_: None)
+        whole.factorise(scale, lambda *_: None)
+        np.testing.assert_array_equal(spent.solve(right), whole.solve(right))  # bit for bit
+    other = np.full(N, 2.0)
+    assert spent.able(first)
+    assert not spent.able(other)
+    assert whole.able(other)
+    with pytest.raises(RuntimeError, match="was not kept"):
+        spent.factorise(other, lambda *_: None)
+
+
+def test_after_a_factor_that_failed_nothing_is_left(covariance):
+    spent = TiledCholesky(tiled(covariance - 3.0 * np.eye(N)), False, N)
+    for _ in range(2):
+        with pytest.raises((InputError, RuntimeError)):
+            spent.factorise(np.full(N, 5.0), lambda *_: None)
+    assert not spent.able(np.full(N, 5.0))
 
 
 def test_tiles_take_half_of_the_memory(monkeypatch):

@@ -12,7 +12,7 @@ import gpjaxpot as gp
 from gpjaxpot.gp.conjugate_gradients import Solution
 from gpjaxpot.gp.left_out import LeftOut
 from gpjaxpot.linalg.tiled_cholesky import TiledCholesky
-from gpjaxpot.potential import refined_levels, refinement
+from gpjaxpot.potential import direct_system, refined_levels, refinement
 from gpjaxpot.potential.direct_system import DirectSystem
 from gpjaxpot.potential.iterative_system import IterativeSystem
 from gpjaxpot.potential.refined_levels import Trial
@@ -372,19 +372,31 @@ def test_by_factors_noise_is_sought_that_predicts_best(many, monkeypatch, more, 
     assert ratio == pytest.approx((best * start["forces"]) ** 2 / start["variance"], rel=1e-9)
 
 
-def test_noise_for_one_factor_is_chosen_with_fewer_structures(many, monkeypatch):
-    """A covariance of fewer is kept for one noise after the other, that of all makes way for its factor."""
-    made, plan = [], Refining.plan
+@pytest.mark.parametrize("isolated", [False, True])
+def test_noise_for_one_factor_is_chosen_with_fewer_structures(many, monkeypatch, isolated):
+    """A covariance of fewer is kept for one noise after the other, that of all makes way for its factor.
+
+    Once errors are known all levels are multiplied by one number, but the σ of isolated atoms: no need of another.
+    """
+    made, plan, filled = [], Refining.plan, []
+    if isolated:
+        alone = gp.Structure(np.zeros((1, 3)), np.array([14]))
+        many = [*many[:20], gp.Frame(alone, gp.Labels(-1.0)), *many[20:]]
 
     def planned(self, m):
         found = plan(self, m)
-        return replace(found, effort=replace(found.effort, factors=4, judged=14))
+        return replace(found, effort=replace(found.effort, factors=1, judged=14))
 
     def making(cls, assembled, some, last, callback, keep=True):
         made.append((len(some), list(last), keep))
         return make(assembled, some, last, callback, keep)
 
-    make = DirectSystem.make
+    def filling(*given):
+        filled.append(1)
+        return fill(*given)
+
+    make, fill = DirectSystem.make, direct_system.covariance
+    monkeypatch.setattr(direct_system, "covariance", filling)
     monkeypatch.setattr(DirectSystem, "make", classmethod(making))
     wanted = ("model.method=sparse", "model.n_inducing=4", "model.refine=true", "train.search=false")
     wanted = [*wanted, "model.solver=factor"]
@@ -398,6 +410,7 @@ def test_noise_for_one_factor_is_chosen_with_fewer_structures(many, monkeypatch)
     assert (fewer[0], fewer[2]) == (14, True)
     assert set(fewer[1]) < set(of_all[1])
     assert last == (len(many), of_all[1], False)
+    assert len(filled) == len(made)
     # Both are judged by the same structures, and the mean is the one that the levels ask for, bit for bit.
     reasons = [{c["key"]: c for c in p.record["choices"]}["model.refine"]["reason"] for p in (plain, once)]
     assert all(r.startswith(f"errors of {len(of_all[1])} structures left out fall by") for r in reasons)
