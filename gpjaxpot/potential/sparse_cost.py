@@ -7,6 +7,7 @@ import numpy as np
 from gpjaxpot.covariance.dense import THERE
 from gpjaxpot.errors import InputError
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
+from gpjaxpot.linalg.tiles import SIDE
 from gpjaxpot.potential.held_out import BYTES_AT_ONCE, checked_size, left_out_count, padded_rows, searched_size
 from gpjaxpot.potential.settings import ModelSettings
 from gpjaxpot.potential.span import check_spannable, span_size
@@ -149,7 +150,7 @@ class SparseCost:
         directions = share * float(np.sum(self.sizes**2)) * self.n / self.atoms
         each = 8.0 * (1.2 * 3.0 * atoms * self.neighbours + 6.0 * atoms)
         there = min(8.0 * directions * self.features, 2.0 * THERE)
-        matrix = n**2 if kept else n**2 / 2.0
+        matrix = n**2 if kept else n**2 / 2.0 + SIDE * n  # and its last column of tiles once more
         memory = self.features * each + there + 8.0 * (matrix + 8.0 * m**2) + 3e8
         each += there / self.features if there < 2.0 * THERE else 0.0
         products = directions * self.features * (PRODUCT * n + SUMS * self.alike * atoms)
