@@ -30,6 +30,8 @@ MOST_INDUCING = 4000
 LEAST_INDUCING = 50
 # Work besides the counted products, as a factor on their time (measured: benchmarks/README.md).
 OVERHEAD = 3.0
+# Share of the time that a fit has in any case, however long learning its kernel took.
+LEAST_LEFT = 0.5
 # Seconds to compile, whatever the size; told in estimates, no part of the budget.
 COMPILATION = 15.0
 SAMPLED = 20
@@ -119,18 +121,18 @@ def plan(
 ) -> Estimate:
     """Choose exact or sparse, and the number of inducing environments, within the budgets.
 
-    `before` are seconds that pass before, in which the kernel is learned.  Time is that of one device of `crew`; of
-    several processes the slowest decides, and the one with least memory.  Whether it `leaves_out` structures to choose
-    by them takes time and memory, too.
+    `before` are seconds that pass before, in which the kernel is learned; the fit has what they leave of its time, and
+    half of that in any case.  Time is that of one device of `crew`; of several processes the slowest decides, and the
+    one with least memory.  Whether it `leaves_out` structures to choose by them takes time and memory, too.
 
     Raises:
         InputError: for inducing vectors that are to span what no budget allows, or a kernel that is no polynomial.
     """
     free = int(crew.least(float(free_memory())))
     budget = SHARE_OF_FREE_MEMORY * free if model.memory == "auto" else 1e9 * float(model.memory)
-    speed = crew.least(_flops_per_second())
+    speed, before = crew.least(_flops_per_second()), -crew.least(-before)
     cost = SparseCost(frames, kernel, model, n, _mean_neighbours(frames, kernel.reach), len(crew.places), leaves_out)
-    plans = _Plans(frames, kernel, model, cost, n, free, budget, speed, COMPILATION + before, crew.processes)
+    plans = _Plans(frames, kernel, model, cost, n, free, budget, speed, before, crew.processes)
     if model.method == "exact":
         return plans.exact("asked for")
     if model.selection == SPAN:
@@ -156,10 +158,20 @@ class _Plans:
     memory: float
     """Bytes that the fit may take."""
     speed: float
-    extra: float
-    """Seconds that no method spares."""
+    before: float
+    """Seconds in which the kernel is learned."""
     processes: int
     """That fit together; each refines by itself."""
+
+    @property
+    def extra(self) -> float:
+        """Seconds that no method spares."""
+        return COMPILATION + self.before
+
+    @property
+    def time(self) -> float:
+        """Seconds that are left, once there is a kernel."""
+        return max(self.model.time - self.before, LEAST_LEFT * self.model.time)
 
     @cached_property
     def of_exact(self) -> tuple[float, float]:
@@ -171,7 +183,9 @@ class _Plans:
     def refining(self) -> Refining:
         """The refinement of a sparse posterior's mean."""
         molecules = molecular(self.frames)
-        return Refining(self.kernel, self.model, self.cost, molecules, self.memory, self.speed, self.processes)
+        return Refining(
+            self.kernel, self.model, self.cost, molecules, self.memory, self.time, self.speed, self.processes
+        )
 
     def of_sparse(self, m: int) -> tuple[float, float]:
         """Memory and seconds with `m` inducing environments."""
@@ -189,15 +203,15 @@ class _Plans:
         memory, seconds = self.of_exact
         if memory > self.memory:
             return f"exact would need {memory / 1e9:.1f} GB, more than the budget of {self.memory / 1e9:.1f} GB"
-        if seconds > self.model.time:
-            return f"exact would need about {seconds:.0f} s, more than the budget of {self.model.time:.0f} s"
+        if seconds > self.time:
+            return f"exact would need about {seconds:.0f} s, more than the {self.time:.0f} s that are left for it"
         if self.n > MOST_EXACT:
             return f"{self.n} observations are more than the {MOST_EXACT} with which an exact model still predicts fast"
         return ""
 
     def span(self) -> Estimate:
         """Inducing vectors that span all functions."""
-        size, most, memory, flops = self.cost.span(self.memory, self.model.time * self.speed / OVERHEAD)
+        size, most, memory, flops = self.cost.span(self.memory, self.time * self.speed / OVERHEAD)
         seconds = OVERHEAD * flops / self.speed + self.extra
         asked = self.model.method == "sparse"
         return Estimate(
@@ -236,7 +250,7 @@ class _Plans:
             given = min(int(model.n_inducing), atoms)
             return given, given
         refining = self.refining
-        growth = model.time * (refining.growth_share if refining.wanted else 1.0)
+        growth = self.time * (refining.growth_share if refining.wanted else 1.0)
         first = min(_default_inducing(atoms), atoms)
         while first > LEAST_INDUCING and (self.of_sparse(first)[0] > self.memory or self.of_sparse(first)[1] > growth):
             first = int(0.8 * first)

@@ -103,9 +103,10 @@ def fit(
         reference, cohesion, choice = with_cohesion(kernel)
         task = replace(task, reference=reference)
     choices.append(choice)
+    task = replace(task, before=time.monotonic() - started)
     data = task.data(noise)
-    left = leaves_out(settings)
-    estimate = plan(frames, kernel, settings.model, sum(len(o) for o in data), crew=crew, leaves_out=left)
+    count = sum(len(o) for o in data)
+    estimate = plan(frames, kernel, settings.model, count, task.before, crew, leaves_out(settings))
     choices.append(Choice("model.method", estimate.method, estimate.reason))
     hyper = settings.hyper.method != "none"
     if hyper:

@@ -53,6 +53,8 @@ class Refining:
     molecules: bool
     memory: float
     """Bytes that the fit may take."""
+    seconds: float
+    """That are left for it, growth and refinement."""
     speed: float
     processes: int
     """That fit together; each refines by itself."""
@@ -85,8 +87,8 @@ class Refining:
 
     @property
     def time(self) -> float:
-        """Seconds that are left for it."""
-        return (1.0 - self.growth_share) * self.model.time
+        """Seconds that are left for the refinement."""
+        return (1.0 - self.growth_share) * self.seconds
 
     @property
     def _bounded(self) -> bool:

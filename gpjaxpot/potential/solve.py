@@ -105,7 +105,7 @@ class _Ground:
         known = settings.model.model_copy(update={"method": "sparse", "features": "all"})
         if known.selection == SPAN:
             known = known.model_copy(update={"n_inducing": _spanned(kernel, settings, most)})
-        estimate = plan(task.frames, kernel, known, sum(len(o) for o in data), crew=task.crew, leaves_out=left)
+        estimate = plan(task.frames, kernel, known, sum(len(o) for o in data), task.before, task.crew, left)
         training = StagedSet(kernel, found, float(estimate.spare_bytes), task.crew)
         chosen = choose(data, settings.model.time) if left else np.zeros(0, np.int64)
         before = cache(lambda: priors(kernel, found, data, chosen, report))

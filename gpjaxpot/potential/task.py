@@ -29,6 +29,8 @@ class Task:
     report: Callback
     crew: Crew = ALONE
     """The devices that share the work."""
+    before: float = 0.0
+    """Seconds that learning the kernel took."""
 
     @property
     def structures(self) -> list[Structure]:

@@ -1,9 +1,12 @@
 """How a mean is refined follows from what memory and time there are."""
 
+import time
+from importlib import import_module
+
 import pytest
 
 import gpjaxpot as gp
-from gpjaxpot.potential import budget, kernel_form, learned_kernel, refinement_plan
+from gpjaxpot.potential import budget, kernel_form, learned_kernel, refinement_plan, solve
 from gpjaxpot.potential.sparse_cost import KEPT, PRODUCTS, SparseCost
 from tests.potential.conftest import labelled, soap
 
@@ -18,12 +21,12 @@ def case(request):
     return request.param, frames, kernel
 
 
-def planned(case, monkeypatch, speed=1e12, **more):
+def planned(case, monkeypatch, speed=1e12, before=0.0, **more):
     """A plan with 20 inducing environments, at so many multiplications and additions a second."""
     monkeypatch.setattr(budget, "_flops_per_second", lambda: speed)
     given = {"method": "sparse", "n_inducing": 20, "memory": 8.0} | more
     wanted = gp.load_settings(None, [f"model.{k}={v}" for k, v in given.items()])
-    return budget.plan(case[1], case[2], wanted.model, N * LABELS)
+    return budget.plan(case[1], case[2], wanted.model, N * LABELS, before)
 
 
 def needs(case, structures):
@@ -91,6 +94,46 @@ def test_iterations_have_the_time_that_growth_leaves(case, monkeypatch, products
     assert ("left for it" in found.refine) is (products < refinement_plan.LEAST_PRODUCTS)
     # What is compressed further than was expected leaves time for more.
     assert found.effort.products_with(cost.features // 2) == pytest.approx(2 * found.effort.products, rel=0.2)
+
+
+@pytest.mark.parametrize("before", [0.0, 225.0, 450.0, 2000.0])
+def test_what_learning_a_kernel_took_is_taken_from_the_time(case, monkeypatch, before):
+    """Of iterations and of inducing environments; half of the time is left in any case."""
+    share = max(1.0 - before / 900.0, budget.LEAST_LEFT)
+    settings = gp.load_settings(None, ["model.n_inducing=20"]).model
+    cost = SparseCost(case[1], case[2], settings, N * LABELS, 1.0, 1)
+    wanted = {"solver": "iterations", "most_features": cost.features}
+    speed = 300 * refinement_plan.OVERHEAD * cost.refinement(20, 1.0)[2] / PRODUCTS / 900.0
+    whole = planned(case, monkeypatch, speed, **wanted)
+    found = planned(case, monkeypatch, speed, before, **wanted)
+    assert found.effort.products == pytest.approx(share * whole.effort.products, abs=1)
+    assert found.seconds == pytest.approx(whole.seconds + before)
+    speed = budget.OVERHEAD * cost.sparse(100)[1] / (share * 900.0)
+    grown = planned(case, monkeypatch, speed, before, n_inducing="auto", refine="false")
+    equal = planned(case, monkeypatch, speed * share, n_inducing="auto", refine="false")
+    assert budget.LEAST_INDUCING < grown.n_inducing == equal.n_inducing < 100
+
+
+def test_a_fit_plans_with_the_time_that_learning_its_kernel_left(monkeypatch):
+    # The module: its package has a function of that name.
+    fitting = import_module("gpjaxpot.potential.fit")
+    learn, plan, told = fitting.learn_kernel, budget.plan, []
+
+    def slowly(*given):
+        time.sleep(0.2)
+        return learn(*given)
+
+    def planning(frames, kernel, model, n, before, crew, leaves_out):
+        told.append(before)
+        return plan(frames, kernel, model, n, before, crew, leaves_out)
+
+    monkeypatch.setattr(fitting, "learn_kernel", slowly)
+    for module in (fitting, solve):
+        monkeypatch.setattr(module, "plan", planning)
+    wanted = ["model.method=sparse", "model.n_inducing=4", "model.refine=false", "train.search=false"]
+    gp.fit(labelled(3), settings=gp.load_settings(None, wanted))
+    assert len(told) == 2
+    assert told[0] == told[1] > 0.2
 
 
 def test_an_estimate_counts_what_structures_left_out_are_asked(monkeypatch):
