@@ -30,7 +30,9 @@ class TiledCholesky:
         edge = len(covariance) - last
         columns = [i for i in range(covariance.count) if covariance.edges[i + 1] > edge and not keep]
         self._kept = {i: covariance.above(i + 1, i).copy() for i in columns}
-        self._spent, self._scale = False, None
+        self._spent = False
+        self.scale: Float[np.ndarray, " n"] | None = None
+        """S that the factor is of; None if there is none, or it failed."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -48,7 +50,7 @@ class TiledCholesky:
             if not self.able(scale):
                 raise RuntimeError("the covariance was not kept: it can be factorised once")
             begin = self._changed(scale)
-        self._spent, self._scale = self._factor is self._covariance, None
+        self._spent, self.scale = self._factor is self._covariance, None
         with own_threads() as pool:
             for k in range(count):
                 if k >= begin:
@@ -56,17 +58,17 @@ class TiledCholesky:
                 for _ in pool.map(partial(self._beside, scale, k), range(max(begin, k + 1), count)):
                     pass  # what failed there is raised here
                 callback(self._factor.own(k).stop, len(self))
-        self._scale = np.array(scale)
+        self.scale = np.array(scale)
 
     def able(self, scale: Float[np.ndarray, " n"]) -> bool:
         """Whether what was kept is enough for this S."""
         if not self._spent:
             return True
-        return self._scale is not None and self._factor.count - self._changed(scale) <= len(self._kept)
+        return self.scale is not None and self._factor.count - self._changed(scale) <= len(self._kept)
 
     def _changed(self, scale: Float[np.ndarray, " n"]) -> int:
         """The first column of tiles that another S than that of the factor changes."""
-        changed = np.flatnonzero(scale != self._scale)
+        changed = np.flatnonzero(scale != self.scale)
         edges = self._factor.edges
         return int(np.searchsorted(edges, changed[0], side="right")) - 1 if len(changed) else self._factor.count
 

@@ -29,8 +29,6 @@ class DirectSystem(ExactSystem):
     matrix: TiledCholesky
     last: Sequence[int]
     """Structures that can be left out: the last of the order but those of known σ."""
-    _scale: Float[np.ndarray, " data"] | None = None
-    """√variance / σ that the factor is of."""
 
     @classmethod
     def make(
@@ -91,14 +89,15 @@ class DirectSystem(ExactSystem):
 
     def _factorise(self, levels: dict[str, float], callback: Callback) -> None:
         scale = _rounded(np.sqrt(levels[VARIANCE]) / self.sigma(levels))
-        if self._scale is not None:
-            scale = np.where(np.isclose(scale, self._scale, rtol=SAME, atol=0.0), self._scale, scale)
-        if self._scale is None or not np.array_equal(scale, self._scale):
-            self._scale = None  # of nothing, if it fails
-            if not self.matrix.able(scale):
-                self.matrix = TiledCholesky(covariance(self.covariance, callback), False)
-            self.matrix.factorise(scale, lambda done, total: callback("factor", done, total))
-            self._scale = scale
+        before = self.matrix.scale
+        if before is not None:
+            scale = np.where(np.isclose(scale, before, rtol=SAME, atol=0.0), before, scale)
+            if np.array_equal(scale, before):
+                return
+        if not self.matrix.able(scale):
+            del self.matrix  # memory has no room for two
+            self.matrix = TiledCholesky(covariance(self.covariance, callback), False)
+        self.matrix.factorise(scale, lambda done, total: callback("factor", done, total))
 
 
 def _rounded(values: Float[np.ndarray, " data"]) -> Float[np.ndarray, " data"]:
