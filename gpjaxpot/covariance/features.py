@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gpjaxpot.arrays import AnyArray
+from gpjaxpot.covariance.projected_moves import projected_moves, suits
+from gpjaxpot.descriptors.coefficient_moves import CoefficientMoves, coefficient_moves
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.descriptors.staged import Expansion, expand, project_jacobian, spectrum_jacobian
 from gpjaxpot.kernels.energy_kernel import EnergyKernel
@@ -99,10 +101,10 @@ def stage(kernel: EnergyKernel, batch: Batch) -> Stage:
     """Compute features and their derivatives at all places of `batch`; what padding slots hold is not used."""
     if on_host(batch.mask, batch.positions):
         return _stage_on_host(kernel, batch)
-    made = _some(_unprojected(kernel), batch.slots, displacements(batch), batch.mask, batch.species)
     features, moves = [], []
-    for term, (spectrum, full) in zip(kernel.terms, made, strict=True):
+    for term, unprojected in zip(kernel.terms, _unprojected(kernel).terms, strict=True):
         soap = term.descriptor
+        spectrum, full = _some(unprojected.descriptor, batch.slots, displacements(batch), batch.mask, batch.species)
         whole = full if soap.projection is None else project_jacobian(soap, full, batch.species)
         features.append(soap.project(spectrum, batch.species))
         moves.append(jnp.moveaxis(whole, 0, -1))
@@ -113,35 +115,50 @@ def _stage_on_host(kernel: EnergyKernel, batch: Batch) -> Stage:
     """`stage`, some atoms after the others: what is made of them is turned, or projected, while it is in cache."""
     arrays = displacements(batch), batch.mask, batch.species, batch.atom_mask
     r, mask, species, real = (np.asarray(a) for a in arrays)
-    n = batch.n_atoms
-    width = CHUNK if n % CHUNK == 0 else n
-    soaps, unprojected = [term.descriptor for term in kernel.terms], _unprojected(kernel)
-    features = [np.zeros((soap.n_features, n)) for soap in soaps]
-    moves = [np.zeros((*r.shape, soap.n_features)) for soap in soaps]
-    for start in range(0, n, width):
-        here = slice(start, start + width)
-        if not np.any(real[here]):
-            continue
-        made, kinds = _some(unprojected, batch.slots, r[..., here], mask[:, here], species[here]), species[here]
-        for soap, (spectrum, jacobian), f, m in zip(soaps, made, features, moves, strict=True):
-            f[:, here] = _projected(soap, np.asarray(spectrum), kinds)
-            full = np.asarray(jacobian)
-            for s in np.unique(kinds) if soap.projection is not None else [None]:
-                own = slice(0, width) if s is None or np.all(kinds == s) else np.flatnonzero(kinds == s)
-                turned = full[..., own].reshape(len(full), -1).T
+    unprojected = _unprojected(kernel)
+    features = [np.zeros((t.descriptor.n_features, batch.n_atoms)) for t in kernel.terms]
+    moves = [np.zeros((*r.shape, t.descriptor.n_features)) for t in kernel.terms]
+    # Species after species, so that the directions of one stay in cache.
+    places = np.flatnonzero(real)
+    places = places[np.argsort(species[places], kind="stable")]
+    width = min(CHUNK, batch.n_atoms)
+    for start in range(0, len(places), width):
+        own = places[start : start + width]
+        # One shape for all: the last ones are filled up with some again.
+        shown = np.resize(own, width)
+        some, kinds = (batch.slots, r[..., shown], mask[:, shown], species[shown]), species[own]
+        for term, whole, f, m in zip(kernel.terms, unprojected.terms, features, moves, strict=True):
+            soap = term.descriptor
+            if suits(soap):
+                made = _some_coefficients(whole.descriptor, *some)
+                f[:, own] = _projected(soap, np.asarray(made.spectrum)[:, : len(own)], kinds)
+                projected_moves(soap, made, f, species, own, m)
+                continue
+            spectrum, jacobian = (np.asarray(x) for x in _some(whole.descriptor, *some))
+            f[:, own] = _projected(soap, spectrum[:, : len(own)], kinds)
+            for s in np.unique(kinds):
+                of_kind = np.flatnonzero(kinds == s)
+                turned = jacobian[..., slice(0, width) if len(of_kind) == width else of_kind]
+                turned = turned.reshape(len(jacobian), -1).T
                 if soap.projection is not None:
                     turned = turned @ np.asarray(soap.projection)[s]
-                m[:, :, here][:, :, own] = turned.reshape(*r.shape[:2], -1, soap.n_features)
+                m[:, :, own[of_kind]] = turned.reshape(*r.shape[:2], -1, soap.n_features)
     return Stage(tuple(features), tuple(moves))
 
 
 @partial(jax.jit, static_argnums=1)
-def _some(
-    kernel: EnergyKernel, slots: tuple[int, ...], r: Array, mask: Array, species: Array
-) -> tuple[tuple[Array, Array], ...]:
-    """Spectra of some atoms under each term, and their derivatives."""
-    parts = [(t.descriptor, expand(t.descriptor, r, mask, species, slots)) for t in kernel.terms]
-    return tuple((e.spectrum, spectrum_jacobian(soap, e, slots)) for soap, e in parts)
+def _some(soap: SOAP, slots: tuple[int, ...], r: Array, mask: Array, species: Array) -> tuple[Array, Array]:
+    """Spectra of some atoms, and their derivatives."""
+    made = expand(soap, r, mask, species, slots)
+    return made.spectrum, spectrum_jacobian(soap, made, slots)
+
+
+@partial(jax.jit, static_argnums=1)
+def _some_coefficients(
+    soap: SOAP, slots: tuple[int, ...], r: Array, mask: Array, species: Array
+) -> CoefficientMoves:
+    """Spectra of some atoms, and the moves of their coefficients."""
+    return coefficient_moves(soap, r, mask, species, slots)
 
 
 def expansions(kernel: EnergyKernel, batch: Batch) -> tuple[Expansion, ...]:

@@ -70,7 +70,7 @@ def expand(
     coefficients = []
     for l in range(soap.l_max + 1):
         parts = []
-        for s, here in enumerate(_slot_slices(slots)):
+        for s, here in enumerate(slot_slices(slots)):
             if written_out:
                 primitive = contractions.over_neighbours(gaussians[l][:, here] * weight[here], harmonics[l][:, here])
             else:
@@ -100,16 +100,9 @@ def pullback(
     """Gradient by displacement of Σ cotangent · features: the reverse pass of `expand`, of few atoms at a time."""
     basis = soap.basis(parts.displacements.dtype)
     cotangent = _through_norm(soap, parts, soap.lift(cotangent, parts.centres))
-    upper = soap.channels * (soap.channels + 1) // 2
-    places, weights = _unpacking(soap.channels)
-    by_coefficient = []
-    for l, c in enumerate(parts.coefficients):
-        packed = cotangent[l * upper : (l + 1) * upper] * spectrum_prefactor(l)
-        full = packed[places].reshape(soap.channels, soap.channels, -1)
-        full = full * jnp.asarray(weights, full.dtype)[:, :, None]
-        by_coefficient.append(contractions.over_channels(full, c))
+    by_coefficient = by_coefficients(soap, cotangent, parts.coefficients)
     groups = []
-    for s, here in enumerate(_slot_slices(slots)):
+    for s, here in enumerate(slot_slices(slots)):
         # By the weight, by r² in the exponents, and by x, y, z in the harmonics.
         along_r, along_r2, x, y, z = (jnp.zeros_like(parts.distance[here]) for _ in range(5))
         for l, by_all in enumerate(by_coefficient):
@@ -126,6 +119,21 @@ def pullback(
     radial = parts.weight_slope * along_r / jnp.where(parts.distance > 0, parts.distance, 1.0)
     along = (radial - 2.0 * parts.weight * along_r2) * parts.displacements
     return along + jnp.stack(direction) * parts.weight / basis.length
+
+
+def by_coefficients(
+    soap: SOAP, cotangent: Float[Array, "spectrum atoms"], coefficients: list[Float[Array, "channels _ atoms"]]
+) -> list[Float[Array, "channels _ atoms"]]:
+    """Gradient by each coefficient of Σ cotangent · spectrum, the spectrum not divided by its length."""
+    upper = soap.channels * (soap.channels + 1) // 2
+    places, weights = unpacking(soap.channels)
+    found = []
+    for l, c in enumerate(coefficients):
+        packed = cotangent[l * upper : (l + 1) * upper] * spectrum_prefactor(l)
+        full = packed[places].reshape(soap.channels, soap.channels, -1)
+        full = full * jnp.asarray(weights, full.dtype)[:, :, None]
+        found.append(contractions.over_channels(full, c))
+    return found
 
 
 def jacobian(
@@ -147,22 +155,17 @@ def spectrum_jacobian(
     soap: SOAP, parts: Expansion, slots: tuple[int, ...]
 ) -> Float[Array, "spectrum 3 slots atoms"]:
     """`jacobian` before the projection."""
-    basis = soap.basis(parts.displacements.dtype)
-    unit = parts.displacements / jnp.where(parts.distance > 0, parts.distance, 1.0)
+    length = soap.basis(parts.displacements.dtype).length
+    unit = unit_vectors(parts)
     blocks = []
-    for l, c in enumerate(parts.coefficients):
-        gaussians = parts.gaussians[l]
-        value = jnp.tensordot(basis.mixing[l], gaussians * parts.weight, 1)
-        decay = basis.decay[l][:, None, None]
-        inner = parts.weight_slope - 2.0 * decay * parts.distance * parts.weight
-        slope = jnp.tensordot(basis.mixing[l], gaussians * inner, 1)
+    for l, (c, (value, slope)) in enumerate(zip(parts.coefficients, radial_functions(soap, parts), strict=True)):
         columns = []
-        for s, here in enumerate(_slot_slices(slots)):
+        for s, here in enumerate(slot_slices(slots)):
             radial = jnp.einsum("qma,mka->qka", c, parts.harmonics[l][:, here])
             outer = slope[:, None, None, here] * radial[None, :, None] * unit[None, None, :, here]
             if l:
                 matrices = jnp.asarray(gradient_matrices(l), c.dtype)
-                turned = jnp.einsum("qma,bmn->qbna", c, matrices) / basis.length
+                turned = jnp.einsum("qma,bmn->qbna", c, matrices) / length
                 angular = jnp.einsum("qbna,nka->qbka", turned, parts.harmonics[l - 1][:, here])
                 outer = outer + value[:, None, None, here] * angular[None]
             columns.append(_pack_rows(outer, s, soap.channels) * spectrum_prefactor(l))
@@ -174,7 +177,25 @@ def spectrum_jacobian(
     return (full - parts.spectrum[:, None, None] * along) / parts.norm
 
 
-def _slot_slices(slots: tuple[int, ...]) -> list[slice]:
+def radial_functions(
+    soap: SOAP, parts: Expansion
+) -> list[tuple[Float[Array, "n slots atoms"], Float[Array, "n slots atoms"]]]:
+    """Orthonormal radial functions at each neighbour over r^l, for each l, and their derivatives by r."""
+    basis = soap.basis(parts.displacements.dtype)
+    found = []
+    for decay, mixing, gaussians in zip(basis.decay, basis.mixing, parts.gaussians, strict=True):
+        inner = parts.weight_slope - 2.0 * decay[:, None, None] * parts.distance * parts.weight
+        found.append((jnp.tensordot(mixing, gaussians * parts.weight, 1), jnp.tensordot(mixing, gaussians * inner, 1)))
+    return found
+
+
+def unit_vectors(parts: Expansion) -> Float[Array, "3 slots atoms"]:
+    """Directions of the neighbours; zero for one at the centre."""
+    return parts.displacements / jnp.where(parts.distance > 0, parts.distance, 1.0)
+
+
+def slot_slices(slots: tuple[int, ...]) -> list[slice]:
+    """The slots of each species of neighbours."""
     edges = np.concatenate([[0], np.cumsum(slots)])
     return [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
 
@@ -186,7 +207,9 @@ def _through_norm(soap: SOAP, parts: Expansion, cotangent: Array) -> Array:
     return (cotangent - parts.spectrum * along) / parts.norm
 
 
-def _unpacking(channels: int) -> tuple[np.ndarray, np.ndarray]:
+def unpacking(
+    channels: int,
+) -> tuple[Int[np.ndarray, " pairs"], Float[np.ndarray, "channels channels"]]:
     """Place in the packed block, and weight, of each (q, q'): the transpose of packing, symmetrised."""
     place = np.zeros((channels, channels), np.int64)
     upper = np.triu_indices(channels)

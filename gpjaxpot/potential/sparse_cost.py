@@ -107,10 +107,11 @@ class SparseCost:
         """With `m` inducing environments, and as many components as are expected, or `features`."""
         features = self.features if features is None else features
         jacobian = 3.0 * self.neighbours  # derivatives of one feature, numbers per atom
-        each = features * (self.alike * m + self.spectrum * (features < self.spectrum))
+        of_each, of_atom = _projection(self.kernel) if features < self.spectrum else (0.0, 0.0)
+        each = features * (self.alike * m + of_each)
         checked = float(np.sum(self.padded[: checked_size(self.padded, m)]))
         fold = (3.0 * self.n + LEFT_OUT_WORK * (float(np.sum(self.padded)) + CHECKS * checked)) * m**2
-        flops = 2.0 * self.atoms * jacobian * each + fold + 10.0 * m**3
+        flops = 2.0 * self.atoms * (jacobian * each + features * of_atom) + fold + 10.0 * m**3
         batch = 128.0 * (3.0 * jacobian * self.spectrum + 9.0 * self.neighbours * min(m, 512) + 6.0 * m)
         vectors = min(self.atoms, 20000) * features
         rows = self.held_rows * m  # covariances of what is left out
@@ -166,3 +167,14 @@ def over_budget(components: int, size: int, most: int) -> InputError:
         f"model.selection=span with {components} components takes {size} inducing vectors, more than the budget of "
         f"memory and time allows: {instead}, or raise model.memory and model.time"
     )
+
+
+def _projection(kernel: EnergyKernel) -> tuple[float, float]:
+    """Numbers that each component of a vector is made of: for each derivative, and for each atom besides."""
+    of_each, of_atom = 0.0, 0.0
+    for term in kernel.terms:
+        soap, several = term.descriptor, len(kernel.species) > 1
+        orders = (soap.l_max + 1) ** 2
+        of_each += soap.n_max * orders if several else soap.n_spectrum
+        of_atom += soap.channels**2 * orders if several else 0.0
+    return of_each / len(kernel.terms), of_atom / len(kernel.terms)

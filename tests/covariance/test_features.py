@@ -1,11 +1,13 @@
 """Sets of environments: taking some, and joining several."""
 
+import gc
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpjaxpot.covariance import features
+from gpjaxpot.covariance import features, projected_moves
 from gpjaxpot.covariance.features import environments, expansions, join, made_environments, stage
 from gpjaxpot.kernels import EnergyKernel
 from tests.covariance.zoo import KERNELS, padded, small_structures
@@ -58,7 +60,26 @@ def test_projections_share_their_programs(both):
     found, staged = made_environments(KERNEL, batch), stage(KERNEL, batch)
     for ours, theirs in zip(found.features, both[0].features, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-14)
-    programs = features._some._cache_size(), features._whole_environments._cached._cache_size()
+    programs = compiled()
     for made in (made_environments(fewer, batch), stage(fewer, batch)):
         np.testing.assert_allclose(made.features[0], staged.features[0][1:], atol=1e-14)
-    assert (features._some._cache_size(), features._whole_environments._cached._cache_size()) == programs
+    assert compiled() == programs
+
+
+def compiled():
+    one = features._some, features._some_coefficients, features._whole_environments._cached
+    return [function._cache_size() for function in one]
+
+
+def test_directions_are_kept_once_and_gone_with_their_projection():
+    kernel = EnergyKernel(KERNEL.terms[:1], KERNEL.similarity)
+    batch = padded(kernel, small_structures(kernel)[1])
+    projection = kernel.terms[0].descriptor.projection + 0.0
+    own = eqx.tree_at(lambda k: k.terms[0].descriptor.projection, kernel, projection)
+    kept = projected_moves._KEPT._arrays
+    before = len(kept)
+    stage(own, batch), stage(own, batch)
+    assert len(kept) == before + 1
+    del own, projection
+    gc.collect()
+    assert len(kept) == before
