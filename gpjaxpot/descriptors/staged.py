@@ -155,26 +155,79 @@ def spectrum_jacobian(
     soap: SOAP, parts: Expansion, slots: tuple[int, ...]
 ) -> Float[Array, "spectrum 3 slots atoms"]:
     """`jacobian` before the projection."""
+    upper = soap.channels * (soap.channels + 1) // 2
+    moves = spectrum_moves(soap, parts, slots)
+    moved = [moved_entries(soap, s) for s in range(len(slots))]
+    spectra = [parts.spectrum[l * upper : (l + 1) * upper] for l in range(soap.l_max + 1)]
+    # Written block by block: joining blocks would pass over these many numbers once more, and again.
+    full = jnp.zeros((soap.n_spectrum, *parts.displacements.shape), parts.spectrum.dtype)
+    if not soap.dscribe:
+        along = [
+            sum(jnp.sum(p[some][:, None, None] * of_l[s], axis=0) for p, of_l in zip(spectra, moves, strict=True))
+            for s, some in enumerate(moved)
+        ]
+    for l, of_l in enumerate(moves):
+        for s, (some, rows) in enumerate(zip(moved, of_l, strict=True)):
+            if len(some) < upper:  # the others are what a row of zeros says
+                place = np.full(upper, len(some))
+                place[some] = np.arange(len(some))
+                rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])[place]
+            if not soap.dscribe:
+                rows = (rows - spectra[l][:, None, None] * along[s]) / parts.norm
+            full = jax.lax.dynamic_update_slice(full, rows, (l * upper, 0, slot_slices(slots)[s].start, 0))
+    return full
+
+
+def spectrum_moves(
+    soap: SOAP, parts: Expansion, slots: tuple[int, ...]
+) -> list[list[Float[Array, "moved 3 _ atoms"]]]:
+    """Derivatives of the spectrum before it is divided by its length, by displacements of neighbours: [l][species].
+
+    A neighbour moves the entries of its own species alone: `moved_entries` says which, and in what order.
+    """
     length = soap.basis(parts.displacements.dtype).length
     unit = unit_vectors(parts)
-    blocks = []
+    flat, weights = packing(soap.n_max)
+    found = []
     for l, (c, (value, slope)) in enumerate(zip(parts.coefficients, radial_functions(soap, parts), strict=True)):
-        columns = []
+        of_l = []
         for s, here in enumerate(slot_slices(slots)):
             radial = jnp.einsum("qma,mka->qka", c, parts.harmonics[l][:, here])
-            outer = slope[:, None, None, here] * radial[None, :, None] * unit[None, None, :, here]
+            towards = radial[:, None] * unit[None, :, here]
+            angular = jnp.zeros_like(towards)
             if l:
-                matrices = jnp.asarray(gradient_matrices(l), c.dtype)
-                turned = jnp.einsum("qma,bmn->qbna", c, matrices) / length
-                angular = jnp.einsum("qbna,nka->qbka", turned, parts.harmonics[l - 1][:, here])
-                outer = outer + value[:, None, None, here] * angular[None]
-            columns.append(_pack_rows(outer, s, soap.channels) * spectrum_prefactor(l))
-        blocks.append(jnp.concatenate(columns, axis=2))
-    full = jnp.concatenate(blocks)
-    if soap.dscribe:
-        return full
-    along = jnp.einsum("fa,fbka->bka", parts.spectrum, full)
-    return (full - parts.spectrum[:, None, None] * along) / parts.norm
+                matrices = jnp.asarray(gradient_matrices(l), c.dtype) / length
+                turned = jnp.einsum("bmn,nka->bmka", matrices, parts.harmonics[l - 1][:, here])
+                angular = jnp.einsum("qma,bmka->qbka", c, turned)
+            scale = spectrum_prefactor(l)
+            blocks = []
+            for q in _channels(soap, s):
+                outer = slope[:, None, None, here] * towards[q] + value[:, None, None, here] * angular[q]
+                if not blocks:
+                    both = (outer + jnp.swapaxes(outer, 0, 1)).reshape(-1, *outer.shape[2:])
+                    outer = both[flat] * jnp.asarray(weights * scale, c.dtype)[:, None, None, None]
+                else:
+                    outer = outer.reshape(-1, *outer.shape[2:]) * (sqrt(2.0) * scale)
+                blocks.append(outer)
+            of_l.append(jnp.concatenate(blocks))
+        found.append(of_l)
+    return found
+
+
+def moved_entries(soap: SOAP, s: int) -> Int[np.ndarray, " moved"]:
+    """Entries of one l's spectrum that neighbours of species `s` move, ordered as `spectrum_moves` has them."""
+    places, _ = unpacking(soap.channels)
+    places = places.reshape(soap.channels, -1)
+    own, *others = _channels(soap, s)
+    among = places[own, own][np.triu_indices(soap.n_max)]
+    return np.concatenate([among, *(places[own, q].reshape(-1) for q in others)])
+
+
+def _channels(soap: SOAP, s: int) -> list[slice]:
+    """Channels of species `s`, and those before and after them."""
+    first, last = s * soap.n_max, (s + 1) * soap.n_max
+    others = (slice(0, first), slice(last, soap.channels))
+    return [slice(first, last), *(q for q in others if q.stop > q.start)]
 
 
 def radial_functions(
@@ -217,19 +270,3 @@ def unpacking(
     place = np.maximum(place, place.T)
     weight = np.where(np.eye(channels) > 0, 2.0, sqrt(2.0))
     return place.reshape(-1), weight
-
-
-def _pack_rows(outer: Array, s: int, channels: int) -> Array:
-    """Entries q ≤ q' of X + Xᵀ, where `outer` holds the rows of X that belong to species s."""
-    n = outer.shape[0]
-    flat, weights = packing(channels)
-    q, p = flat // channels, flat % channels
-    tail = outer.shape[2:]
-    rows = outer.reshape(n * channels, *tail)
-
-    def rows_of(first: np.ndarray, second: np.ndarray) -> Array:
-        inside = (first >= s * n) & (first < (s + 1) * n)
-        picked = rows[np.where(inside, (first - s * n) * channels + second, 0)]
-        return picked * jnp.asarray(inside * weights, picked.dtype)[:, None, None, None]
-
-    return rows_of(q, p) + rows_of(p, q)
