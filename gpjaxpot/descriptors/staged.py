@@ -161,20 +161,18 @@ def spectrum_jacobian(
     spectra = [parts.spectrum[l * upper : (l + 1) * upper] for l in range(soap.l_max + 1)]
     # Written block by block: joining blocks would pass over these many numbers once more, and again.
     full = jnp.zeros((soap.n_spectrum, *parts.displacements.shape), parts.spectrum.dtype)
-    if not soap.dscribe:
-        along = [
-            sum(jnp.sum(p[some][:, None, None] * of_l[s], axis=0) for p, of_l in zip(spectra, moves, strict=True))
-            for s, some in enumerate(moved)
-        ]
-    for l, of_l in enumerate(moves):
-        for s, (some, rows) in enumerate(zip(moved, of_l, strict=True)):
+    for s, (here, some) in enumerate(zip(slot_slices(slots), moved, strict=True)):
+        # How the length of the spectrum changes, which all its entries feel.
+        along = sum(jnp.sum(p[some][:, None, None] * of_l[s], axis=0) for p, of_l in zip(spectra, moves, strict=True))
+        for l, of_l in enumerate(moves):
+            rows = of_l[s]
             if len(some) < upper:  # the others are what a row of zeros says
                 place = np.full(upper, len(some))
                 place[some] = np.arange(len(some))
                 rows = jnp.concatenate([rows, jnp.zeros_like(rows[:1])])[place]
             if not soap.dscribe:
-                rows = (rows - spectra[l][:, None, None] * along[s]) / parts.norm
-            full = jax.lax.dynamic_update_slice(full, rows, (l * upper, 0, slot_slices(slots)[s].start, 0))
+                rows = (rows - spectra[l][:, None, None] * along) / parts.norm
+            full = jax.lax.dynamic_update_slice(full, rows, (l * upper, 0, here.start, 0))
     return full
 
 
