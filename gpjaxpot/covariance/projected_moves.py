@@ -11,8 +11,12 @@ from gpjaxpot.descriptors.coefficient_moves import CoefficientMoves
 from gpjaxpot.descriptors.soap import SOAP, spectrum_prefactor
 from gpjaxpot.descriptors.staged import unpacking
 
-# Directions of one species as symmetric matrices of channels, for each l: [channel, (channel, component)].
-_Directions = list[Float[np.ndarray, "channels _"]]
+# Components at once: what turns moves into so many, 1.6 MB for n (l+1)² = 392, stays in cache (measured: of 1000 a
+# sixth faster than all at once, of 400 no slower).
+BLOCK = 512
+# Directions of one species as symmetric matrices of channels: some components, and for each l
+# [species of the neighbour, channel, (n, component)].
+_Directions = list[tuple[slice, list[Float[np.ndarray, "species channels _"]]]]
 
 
 def suits(soap: SOAP) -> bool:
@@ -35,21 +39,21 @@ def projected_moves(
     coefficients = [np.asarray(c) for c in made.coefficients]
     shares, along = [np.asarray(s) for s in made.shares], [np.asarray(a) for a in made.along]
     norm = np.asarray(made.norm)
-    of_kind = {s: _KEPT.of(soap, s) for s in np.unique(species[places]).tolist()}
-    d, n = soap.n_features, soap.n_max
-    turn = np.empty(((soap.l_max + 1) ** 2, n * d))
+    kinds = species[places]
     first = 0
     for s, (share, length) in enumerate(zip(shares, along, strict=True)):
         slots = share.shape[3]
-        for a, place in enumerate(places.tolist()):
-            for l, c in enumerate(coefficients):
-                own = of_kind[int(species[place])][l][:, s * n * d : (s + 1) * n * d]
-                np.matmul(c[a], own, out=turn[l**2 : (l + 1) ** 2])
-            matrix = as_strided(share[:, a], (len(share), 3 * slots), (share.strides[0], share.strides[3]))
-            by_pair = matrix.T @ turn.reshape(-1, d)
-            by_pair -= length[a].reshape(-1, 1) * features[:, place]
-            by_pair /= norm[a]
-            moves[:, first : first + slots, place] = by_pair.reshape(3, slots, d)
+        for kind in np.unique(kinds).tolist():
+            for some, directions in _KEPT.of(soap, kind):
+                turn = np.empty(((soap.l_max + 1) ** 2, directions[0].shape[2]))
+                for a in np.flatnonzero(kinds == kind).tolist():
+                    for l, (c, own) in enumerate(zip(coefficients, directions, strict=True)):
+                        np.matmul(c[a], own[s], out=turn[l**2 : (l + 1) ** 2])
+                    matrix = as_strided(share[:, a], (len(share), 3 * slots), (share.strides[0], share.strides[3]))
+                    by_pair = matrix.T @ turn.reshape(len(share), -1)
+                    by_pair -= length[a].reshape(-1, 1) * features[some, places[a]]
+                    by_pair /= norm[a]
+                    moves[:, first : first + slots, places[a], some] = by_pair.reshape(3, slots, -1)
         first += slots
 
 
@@ -82,8 +86,13 @@ def _as_matrices(soap: SOAP, directions: Float[np.ndarray, "spectrum features"])
     places, weights = unpacking(soap.channels)
     upper = soap.channels * (soap.channels + 1) // 2
     found = []
-    for l in range(soap.l_max + 1):
-        packed = directions[l * upper : (l + 1) * upper] * spectrum_prefactor(l)
-        full = packed[places].reshape(*weights.shape, -1) * weights[:, :, None]
-        found.append(full.reshape(soap.channels, -1))
+    for start in range(0, soap.n_features, BLOCK):
+        some = slice(start, min(start + BLOCK, soap.n_features))
+        of_some = []
+        for l in range(soap.l_max + 1):
+            packed = directions[l * upper : (l + 1) * upper, some] * spectrum_prefactor(l)
+            full = packed[places].reshape(*weights.shape, -1) * weights[:, :, None]
+            by_species = full.reshape(soap.channels, len(soap.species), -1)
+            of_some.append(np.ascontiguousarray(np.swapaxes(by_species, 0, 1)))
+        found.append((some, of_some))
     return found
