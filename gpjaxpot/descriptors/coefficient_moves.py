@@ -16,12 +16,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from gpjaxpot.descriptors.harmonics import gradient_matrices
 from gpjaxpot.descriptors.soap import SOAP
 from gpjaxpot.descriptors.staged import (
     Expansion,
     by_coefficients,
     expand,
+    harmonic_slopes,
     radial_functions,
     slot_slices,
     unit_vectors,
@@ -67,15 +67,13 @@ def coefficient_moves(
 
 def _shares(soap: SOAP, parts: Expansion, slots: tuple[int, ...]) -> list[Float[Array, "shares atoms 3 _"]]:
     """Derivatives of h_nl(r) Y_lm: h' r̂ Y + h ∂Y."""
-    length = soap.basis(parts.displacements.dtype).length
     unit = unit_vectors(parts)
     blocks: list[list[Array]] = [[] for _ in slots]
     for l, (value, slope) in enumerate(radial_functions(soap, parts)):
         outer = jnp.einsum("mka,bka->mbka", parts.harmonics[l], unit)
         small = [slope, outer]
         if l:
-            matrices = jnp.asarray(gradient_matrices(l), value.dtype) / length
-            small += [value, jnp.einsum("bmn,nka->mbka", matrices, parts.harmonics[l - 1])]
+            small += [value, harmonic_slopes(soap, parts, l)]
         # Turned before the products are made, which are larger: the compiler would turn those.
         turned = jax.lax.optimization_barrier([jnp.moveaxis(x, -1, -2) for x in small])
         for s, here in enumerate(slot_slices(slots)):

@@ -157,11 +157,11 @@ def spectrum_jacobian(
     """`jacobian` before the projection."""
     upper = soap.channels * (soap.channels + 1) // 2
     moves = spectrum_moves(soap, parts, slots)
-    moved = [moved_entries(soap, s) for s in range(len(slots))]
     spectra = [parts.spectrum[l * upper : (l + 1) * upper] for l in range(soap.l_max + 1)]
     # Written block by block: joining blocks would pass over these many numbers once more, and again.
     full = jnp.zeros((soap.n_spectrum, *parts.displacements.shape), parts.spectrum.dtype)
-    for s, (here, some) in enumerate(zip(slot_slices(slots), moved, strict=True)):
+    for s, here in enumerate(slot_slices(slots)):
+        some = moved_entries(soap, s)
         # How the length of the spectrum changes, which all its entries feel.
         along = sum(jnp.sum(p[some][:, None, None] * of_l[s], axis=0) for p, of_l in zip(spectra, moves, strict=True))
         for l, of_l in enumerate(moves):
@@ -183,7 +183,6 @@ def spectrum_moves(
 
     A neighbour moves the entries of its own species alone: `moved_entries` says which, and in what order.
     """
-    length = soap.basis(parts.displacements.dtype).length
     unit = unit_vectors(parts)
     flat, weights = packing(soap.n_max)
     found = []
@@ -194,9 +193,7 @@ def spectrum_moves(
             towards = radial[:, None] * unit[None, :, here]
             angular = jnp.zeros_like(towards)
             if l:
-                matrices = jnp.asarray(gradient_matrices(l), c.dtype) / length
-                turned = jnp.einsum("bmn,nka->bmka", matrices, parts.harmonics[l - 1][:, here])
-                angular = jnp.einsum("qma,bmka->qbka", c, turned)
+                angular = jnp.einsum("qma,mbka->qbka", c, harmonic_slopes(soap, parts, l)[:, :, here])
             scale = spectrum_prefactor(l)
             blocks = []
             for q in _channels(soap, s):
@@ -238,6 +235,13 @@ def radial_functions(
         inner = parts.weight_slope - 2.0 * decay[:, None, None] * parts.distance * parts.weight
         found.append((jnp.tensordot(mixing, gaussians * parts.weight, 1), jnp.tensordot(mixing, gaussians * inner, 1)))
     return found
+
+
+def harmonic_slopes(soap: SOAP, parts: Expansion, l: int) -> Float[Array, "_ 3 slots atoms"]:
+    """Derivatives of the solid harmonics of degree `l` ≥ 1 by x, y and z, 1/Å."""
+    matrices = jnp.asarray(gradient_matrices(l), parts.displacements.dtype)
+    slopes = jnp.einsum("bmn,nka->mbka", matrices, parts.harmonics[l - 1])
+    return slopes / soap.basis(parts.displacements.dtype).length
 
 
 def unit_vectors(parts: Expansion) -> Float[Array, "3 slots atoms"]:
