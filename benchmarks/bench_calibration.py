@@ -102,26 +102,15 @@ def told_apart(inside: Sequence[float] | np.ndarray, outside: Sequence[float] | 
     return float(np.mean((b[:, None] > a[None, :]) + 0.5 * (b[:, None] == a[None, :])))
 
 
-def kept_out(groups: Sequence[str | None]) -> list[int]:
-    """Places of the structures to calibrate on, in runs of neighbours, of each group its share as far as runs allow.
-
-    A file that goes from one kind of structure to the next would else calibrate on some kinds more than on others.
-    """
-    from gpjaxpot.structures.splits import block_split
-
-    run = min(10, max(1, int(CALIBRATION * len(groups)) // 10))
-    (out,) = block_split(len(groups), [CALIBRATION], block=run, groups=groups)
-    return out.tolist()
-
-
 def predicted(folder: Path, structures: int, tested: int, seconds: float) -> dict[str, Any]:
     """Fits, and predicts the structures kept out to calibrate on, and all test files."""
     import gpjaxpot as gp
     from gpjaxpot.potential.calibrate import compare_known
+    from gpjaxpot.potential.fit_calibration import keep_out
 
     isolated = folder / "isolated_atoms.xyz"
     bound = subset(gp.read(folder / "train.xyz"), structures)
-    kept = set(kept_out([f.group for f in bound]))
+    kept = set(keep_out([f.group for f in bound], CALIBRATION))
     training = [f for i, f in enumerate(bound) if i not in kept] + (gp.read(isolated) if isolated.exists() else [])
     start = time.perf_counter()
     potential = gp.fit(training, settings=gp.load_settings(None, [f"model.time={seconds}"]))

@@ -1,5 +1,6 @@
 """The calibration of a fit: on its own structures, each left out, or on some that are kept out of it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -59,27 +60,39 @@ def calibrate_left_out(
     return None, Choice(key, "none", f"{why}; {RAW}")
 
 
+def keep_out(groups: Sequence[str | None], fraction: float, seed: int = 0) -> list[int]:
+    """Places of the structures to calibrate on: runs of neighbours, of each group its share as far as runs allow.
+
+    A file that goes from one kind of structure to the next would else calibrate on some kinds more than on others.
+    Groups too small for a run of their own go together with those of no name.
+    """
+    # Runs as long as leave ten of them at the least, where there are so many structures.
+    run = min(LONGEST_RUN, max(1, int(fraction * len(groups)) // 10))
+    sizes = Counter(groups)
+    named = [g if fraction * sizes[g] >= run else None for g in groups]
+    (out,) = block_split(len(groups), [fraction], block=run, groups=named, seed=seed)
+    return out.tolist()
+
+
 def calibrate_on_rest(
     fit: Callable[[Sequence[Frame], Settings], Potential], frames: Sequence[Frame], settings: Settings, report: Callback
 ) -> Potential:
     """Fit to some of the structures, and calibrate on the others, runs of neighbouring ones going together."""
     wanted = settings.calibration
     bound = [i for i, f in enumerate(frames) if not f.isolated]
-    # Runs as long as leave ten of them at the least, where there are so many structures.
-    run = min(LONGEST_RUN, max(1, int(wanted.fraction * len(bound)) // 10))
-    (out,) = block_split(len(bound), [wanted.fraction], block=run, seed=settings.train.seed)
-    kept_out = {bound[i] for i in out}
-    rest_species = {int(z) for i, f in enumerate(frames) if i not in kept_out for z in f.structure.numbers}
+    places = keep_out([frames[i].group for i in bound], wanted.fraction, settings.train.seed)
+    out = {bound[i] for i in places}
+    rest_species = {int(z) for i, f in enumerate(frames) if i not in out for z in f.structure.numbers}
     # A species that only they have must be fitted.
-    kept_out = {i for i in kept_out if {int(z) for z in frames[i].structure.numbers} <= rest_species}
-    check_wanted(wanted.method, wanted.level, sum(not frames[i].labels.empty for i in kept_out))
-    rest = [f for i, f in enumerate(frames) if i not in kept_out]
+    out = {i for i in out if {int(z) for z in frames[i].structure.numbers} <= rest_species}
+    check_wanted(wanted.method, wanted.level, sum(not frames[i].labels.empty for i in out))
+    rest = [f for i, f in enumerate(frames) if i not in out]
     plain = settings.model_copy(update={"calibration": wanted.model_copy(update={"method": "none"})})
     potential = fit(rest, plain)
-    source, key = f"{len(kept_out)} of {len(bound)} structures, kept out of the fit", "calibration.method"
+    source, key = f"{len(out)} of {len(bound)} structures, kept out of the fit", "calibration.method"
     try:
         made = calibrate(
-            potential, [frames[i] for i in sorted(kept_out)], wanted.method, wanted.level,
+            potential, [frames[i] for i in sorted(out)], wanted.method, wanted.level,
             source=source, seed=settings.train.seed, callback=report,
         )  # fmt: skip
         done = made.record["calibration"]

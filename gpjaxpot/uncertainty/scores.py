@@ -100,6 +100,14 @@ def miscalibration_area(mean: Points, std: Points, truth: Points) -> float:
     return miscalibration_area_from_pit(pit(mean, std, truth))
 
 
+def central_miscalibration_area(mean: Points, std: Points, truth: Points) -> float:
+    r"""Area between the coverage of central intervals and their level: `central_miscalibration_area_from_pit` of `pit`.
+
+    If the residuals' true standard deviation is c σ it tends to $2\,|\arctan(c)/\pi - 1/4|$.
+    """
+    return central_miscalibration_area_from_pit(pit(mean, std, truth))
+
+
 def miscalibration_area_from_pit(pit_values: Points) -> float:
     r"""Miscalibration area $\int_0^1 |\hat F_U(p) - p|\,dp$, integrated exactly; 0 is best.
 
@@ -110,6 +118,16 @@ def miscalibration_area_from_pit(pit_values: Points) -> float:
     # ∫|p − s| dp = (p − s)|p − s|/2 over each interval where F̂ is the constant s.
     upper, lower = edges[1:] - steps, edges[:-1] - steps
     return float(np.sum(upper * np.abs(upper) - lower * np.abs(lower)) / 2)
+
+
+def central_miscalibration_area_from_pit(pit_values: Points) -> float:
+    r"""Miscalibration area of central intervals, $\int_0^1 |\hat c(p) - p|\,dp$, integrated exactly; 0 is best.
+
+    ĉ(p) is the share of truths in the central interval of level p.  Twice `miscalibration_area_from_pit` where σ is
+    wrong by a factor, but blind to the side on which truths lie: never compare across the two.
+    """
+    # A truth lies in the central interval of level p where |2U − 1| ≤ p.
+    return miscalibration_area_from_pit(np.abs(2.0 * pit_values - 1.0))
 
 
 def ks_from_pit(pit_values: Points) -> float:

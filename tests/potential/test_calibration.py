@@ -15,6 +15,7 @@ from gpjaxpot.potential import fit_calibration
 from gpjaxpot.potential.calibrate import calibrate_known
 from gpjaxpot.potential.calibration import root_spread
 from gpjaxpot.potential.compared import Compared, Known, compare
+from gpjaxpot.potential.fit_calibration import keep_out
 from gpjaxpot.potential.force_scores import ForceScores
 from tests.potential.conftest import labelled, settings, soap
 
@@ -291,6 +292,39 @@ def test_a_fit_with_few_structures_says_that_it_is_raw(frames):
     choice = next(c for c in potential.summary()["choices"] if c["key"] == "calibration.method")
     assert choice["value"] == "none"
     assert "spreads are raw" in choice["reason"]
+
+
+@pytest.mark.parametrize("sizes", [{"adatom": 210, "none": 70}, {"a": 126, "b": 48, "c": 126}, {None: 300}])
+def test_each_group_has_its_share_of_the_structures_kept_out(sizes: dict[str | None, int]):
+    groups = [name for name, count in sizes.items() for _ in range(count)]
+    kept = keep_out(groups, 0.3)
+    assert len(set(kept)) == len(kept)
+    for name, count in sizes.items():
+        share = np.mean([groups[i] == name for i in kept])
+        # A run of ten at the most is dealt whole.
+        assert abs(share - count / len(groups)) < 10 / (0.3 * len(groups))
+
+
+def test_groups_too_small_for_a_run_are_kept_out_together():
+    assert len(keep_out([f"structure {i}" for i in range(40)], 0.25)) == 10
+    mixed = ["bulk"] * 60 + [f"structure {i}" for i in range(20)]
+    kept = keep_out(mixed, 0.25)
+    # A quarter each, in runs of two.
+    assert abs(sum(i < 60 for i in kept) - 15) <= 1
+    assert abs(sum(i >= 60 for i in kept) - 5) <= 1
+
+
+def test_a_fit_keeps_out_of_each_group_its_share():
+    frames = [replace(f, group="first" if i < 16 else "second") for i, f in enumerate(labelled(24, seed=3))]
+    chosen = settings("model.method=exact", "calibration.fraction=0.5")
+    potential = gp.fit(frames, soap(), gp.DotPower(2), settings=chosen)
+    kept = keep_out([f.group for f in frames], 0.5)
+    assert sum(i < 16 for i in kept) == 8
+    assert len(kept) == 12
+    rest = [f for i, f in enumerate(frames) if i not in kept]
+    plain = gp.fit(rest, soap(), gp.DotPower(2), settings=settings("model.method=exact", "calibration.method=none"))
+    ours, theirs = (p.predict(frames[0].structure).energy for p in (potential, plain))
+    assert ours == theirs
 
 
 def test_structures_kept_out_calibrate_and_are_not_fitted():

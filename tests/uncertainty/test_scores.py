@@ -117,6 +117,7 @@ def test_miscalibration_area_of_a_spread_that_is_wrong_by_a_factor(ratio, area):
     assert_allclose(abs(math.atan(ratio) / math.pi - 0.25), area, atol=1e-10)
     points = calibrated_quantiles(ratio)
     assert_allclose(scores.miscalibration_area(*points), area, atol=3e-5)
+    assert_allclose(scores.central_miscalibration_area(*points), 2 * area, atol=6e-5)
     # The curve leaves the corners with infinite slope, which costs 100 bins up to 2e-3.
     assert_allclose(scores.ece(*points), area, atol=2e-3)
 
@@ -127,6 +128,16 @@ def test_calibration_errors_of_ten_given_values():
     assert_allclose(scores.ece_from_pit(PIT_VALUES, 5), 0.02, atol=1e-12)
     assert_allclose(scores.miscalibration_area_from_pit(PIT_VALUES), 0.037, atol=1e-12)
     assert_allclose(scores.ks_from_pit(PIT_VALUES), 0.12, atol=1e-12)
+
+
+def test_central_area_of_given_values():
+    """Of one truth at its median every central interval holds it: the area is that above the diagonal."""
+    assert_allclose(scores.central_miscalibration_area_from_pit(np.array([0.5])), 0.5, atol=1e-12)
+    assert_allclose(scores.central_miscalibration_area_from_pit(np.array([0.25, 0.75])), 0.25, atol=1e-12)
+    # All on one side, spread as they should be: a central interval cannot tell.
+    one_side = 0.5 + 0.5 * (np.arange(1000) + 0.5) / 1000
+    assert scores.central_miscalibration_area_from_pit(one_side) < 1e-3
+    assert_allclose(scores.miscalibration_area_from_pit(one_side), 0.25, atol=1e-3)
 
 
 def test_binned_calibration_error_tends_to_the_area():
@@ -149,6 +160,8 @@ def test_calibration_agrees_with_uncertainty_toolbox(points):
         mean, std, truth, num_bins=2000, vectorized=True, prop_type="quantile"
     )
     assert_allclose(scores.miscalibration_area(*points), theirs, atol=1e-3)
+    central = uct.miscalibration_area(mean, std, truth, num_bins=2000, vectorized=True, prop_type="interval")
+    assert_allclose(scores.central_miscalibration_area(*points), central, atol=1e-3)
     ece = uct.mean_absolute_calibration_error(
         mean, std, truth, num_bins=101, vectorized=True, prop_type="quantile"
     )
