@@ -37,7 +37,7 @@ def calibrate(
     """
     from gpjaxpot.applications.species import check_species
     from gpjaxpot.cli import report
-    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures
+    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures, warn_of_fitted
     from gpjaxpot.cli.evaluation import calibration_words
     from gpjaxpot.potential.calibrate import calibrate as compute
     from gpjaxpot.potential.potential import Potential
@@ -46,6 +46,7 @@ def calibrate(
     potential = Potential.load(model)
     frames = read_data(data, key, "Calibration data")
     refuse_bad_structures(frames)
+    warn_of_fitted(potential, frames)
     check_species(frames, potential.species)
     names = ", ".join(path.name for path in data)
     with report.progress() as show:

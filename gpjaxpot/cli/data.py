@@ -5,14 +5,19 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gpjaxpot.cli import report
 from gpjaxpot.errors import InputError
+from gpjaxpot.structures.copies import check_fitted
 from gpjaxpot.structures.files import check_writable
 from gpjaxpot.structures.finding import Finding
 from gpjaxpot.structures.io import read_with_summary
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.structure_check import check_structures
+
+if TYPE_CHECKING:
+    from gpjaxpot.potential.potential import Potential
 
 _PYTHON_KEYS = re.compile(r"keys=(\{[^{}]*\})")
 
@@ -43,6 +48,17 @@ def show_findings(findings: Sequence[Finding]) -> None:
     report.heading("Findings")
     if not findings:
         report.line("nothing suspicious")
+    _show(findings)
+
+
+def warn_of_fitted(potential: "Potential", frames: Sequence[Frame]) -> None:
+    """Print a warning if the potential was fitted to some of the structures; older models do not know theirs."""
+    findings = check_fitted(potential.summary().get("structure_marks", ()), frames)
+    if findings:
+        _show(findings)
+
+
+def _show(findings: Sequence[Finding]) -> None:
     rows = []
     for finding in findings:
         if finding.level != "error":

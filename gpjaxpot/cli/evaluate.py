@@ -29,7 +29,7 @@ def evaluate(
 
     from gpjaxpot.applications.evaluate import evaluate as compute
     from gpjaxpot.cli import report
-    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures
+    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures, warn_of_fitted
     from gpjaxpot.cli.evaluation import show_evaluation
     from gpjaxpot.potential.potential import Potential
     from gpjaxpot.structures.files import atomic_write
@@ -39,6 +39,7 @@ def evaluate(
     potential = Potential.load(model)
     frames = read_data(data, key)
     refuse_bad_structures(frames)
+    warn_of_fitted(potential, frames)
     with report.progress() as show:
         result = compute(
             potential,

@@ -39,7 +39,7 @@ def report(
     from gpjaxpot.applications.figures import HOW_TO_PLOT, can_plot
     from gpjaxpot.applications.report import make_report
     from gpjaxpot.cli import report as terminal
-    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures
+    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures, warn_of_fitted
     from gpjaxpot.errors import InputError
     from gpjaxpot.potential.potential import Potential
 
@@ -56,6 +56,7 @@ def report(
     potential = Potential.load(model)
     frames = read_data(data, key)
     refuse_bad_structures(frames)
+    warn_of_fitted(potential, frames)
     with terminal.progress() as show:
         made = make_report(
             potential,

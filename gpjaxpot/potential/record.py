@@ -20,6 +20,7 @@ from gpjaxpot.potential.kernel_spec import to_spec
 from gpjaxpot.potential.settings import Settings
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations
+from gpjaxpot.structures.duplicates import mark
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.reference import EnergyReference
 
@@ -78,6 +79,7 @@ def make_record(
         "units": UNITS,
         "versions": versions(),
         "fingerprint": fingerprint(frames),
+        "structure_marks": [mark(f) for f in frames if len(f.structure) > 1],
     }
 
 

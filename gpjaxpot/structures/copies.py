@@ -1,8 +1,8 @@
 """Copies of a structure, turned, moved or in another order, within a set and between two sets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from gpjaxpot.structures.duplicates import fingerprint
+from gpjaxpot.structures.duplicates import fingerprint, mark
 from gpjaxpot.structures.finding import Finding, listed
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.shapes import SAME, Shape, copies, shape
@@ -75,6 +75,27 @@ def check_leakage(train: Sequence[Frame], test: Sequence[Frame]) -> list[Finding
             tuple(sorted(found)),
             "remove them from the test data: their errors say nothing about new structures; of trajectories, part "
             "whole blocks",
+        )
+    ]
+
+
+def check_fitted(marks: Collection[str], frames: Sequence[Frame]) -> list[Finding]:
+    """Return a warning if structures of `frames` are, to the letter, among those that a model was fitted to.
+
+    `marks` are those of the latter (`gpjaxpot.structures.duplicates.mark`). Single atoms are left out.
+    """
+    known = set(marks)
+    found = tuple(i for i, frame in enumerate(frames) if len(frame.structure) > 1 and mark(frame) in known)
+    if not found:
+        return []
+    return [
+        Finding(
+            "warning",
+            "fitted",
+            f"the model was fitted to {len(found)} of these {len(frames)} structures "
+            f"({listed([_place(frames, i) for i in found])})",
+            found,
+            "take structures that it does not know: errors on these are too small, and uncertainties would be made so",
         )
     ]
 

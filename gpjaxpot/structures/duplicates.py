@@ -1,5 +1,6 @@
 """Structures that stand in a data set more than once, and whether their labels agree."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -51,6 +52,11 @@ def fingerprint(frame: Frame) -> bytes:
     # Adding 0 makes -0 and 0 the same bytes.
     grid = np.rint(coordinates / _GRID) + 0.0
     return structure.numbers.tobytes() + grid.tobytes() + bytes(structure.pbc)
+
+
+def mark(frame: Frame) -> str:
+    """Return 16 hexadecimal digits that stand for the structure's `fingerprint`, to be kept where it is too long."""
+    return hashlib.sha256(fingerprint(frame)).hexdigest()[:16]
 
 
 def _place(frames: Sequence[Frame], i: int) -> str:

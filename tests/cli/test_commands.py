@@ -146,6 +146,7 @@ def test_evaluate_prints_tables_and_writes_json(files, tmp_path):
     result = run("evaluate", files.model, files.test, "--json", out)
     assert result.exit_code == 0
     assert widest(re.sub(r".*(read|wrote|Errors) .*\n", "", result.stdout)) <= 80
+    assert "was fitted to" not in result.stdout
     scores = json.loads(out.read_text())
     assert f"{scores['energy_mae_meV_per_atom']:.2f}" in result.stdout
     assert f"{scores['forces_rmse_eV_per_A']:.4f}" in result.stdout
@@ -239,6 +240,8 @@ def test_calibrate_writes_another_model_that_says_where_its_uncertainties_come_f
     result = run("calibrate", files.model, files.train, "--output", made, "--method", "scale")
     assert result.exit_code == 0
     assert "calibrated (scale, on train.xyz)" in result.stdout
+    # It was fitted to these, which is done and told.
+    assert "the model was fitted to" in result.stdout
     assert files.model.read_bytes() == before
     summary = json.loads(run("info", made, "--json").stdout)
     assert summary["calibration"]["source"] == "train.xyz"

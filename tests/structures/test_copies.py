@@ -5,7 +5,8 @@ import pytest
 from ase.build import bulk, molecule
 
 from gpjaxpot.datasets import lithium, silicon
-from gpjaxpot.structures.copies import check_leakage
+from gpjaxpot.structures.copies import check_fitted, check_leakage
+from gpjaxpot.structures.duplicates import mark
 from gpjaxpot.structures.labels import Frame, Labels
 from gpjaxpot.structures.shapes import copies, same, shape
 from gpjaxpot.structures.structure import Structure
@@ -73,6 +74,19 @@ def test_a_strain_that_mirrors_another_is_a_leak():
     # Two calculations of one structure: equal to their convergence.
     assert near.labels.energy == pytest.approx(test[place].labels.energy, abs=2e-3)
     assert near.source in finding.message
+
+
+def test_structures_that_a_model_was_fitted_to_are_known_by_their_marks():
+    train, test = silicon()
+    marks = [mark(f) for f in train]
+    assert check_fitted(marks, test) == []
+    assert check_fitted([], train) == []
+    (finding,) = check_fitted(marks, [*test, train[5], changed(train[7])])
+    assert (finding.level, finding.code, finding.frames) == ("warning", "fitted", (len(test),))
+    assert f"1 of these {len(test) + 2} " in finding.message
+    assert train[5].source in finding.message
+    alone = [Frame(Structure([[0.0, 0, 0]], [14]), Labels(-1.0))]
+    assert check_fitted([mark(alone[0])], alone) == []
 
 
 def test_single_atoms_are_no_leak():
