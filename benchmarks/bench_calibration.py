@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.bench_accuracy import subset
 from benchmarks.inputs import BUILD, SHIFTED, parser
+from benchmarks.machine import RESULTS
 from benchmarks.sets import for_each_set
 from benchmarks.table import table
 
@@ -30,6 +31,11 @@ SETS = ("LiPS", "TiO2", "water", "3BPA", "Pt111_CO", "Si_mlearn", "Li_mlearn", "
 STRATEGIES = ("left out", "conformal", "class", "flexible")
 LEVELS = (0.5, 0.68, 0.9, 0.95)
 CALIBRATION = 0.3
+# Errors that are to be found: of atoms, and root mean squares of structures, of which there are fewer.
+LARGE = {"atoms": 0.05, "structures": 0.1}
+LOOKED = np.concatenate([np.linspace(0.0, 0.2, 41), np.linspace(0.225, 1.0, 32)])
+DRAWN = ("raw", "class", "flexible")
+FINDERS = ("raw", "class", "flexible", "left out")
 
 
 def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
@@ -53,6 +59,7 @@ def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
         "forces": distribution_scores(error, own, quantiles.get("forces")),
         "spearman": spearman(size, length),
         "spearman_oracle": oracle_spearman(std),
+        "retrieval": retrieval(size, length, forces.structure),
     }
     each = np.repeat(forces.structure[:, None], 3, axis=1)[part]
     normal, ball = QuantileFunction.gaussian(1.0), QuantileFunction.gaussian(1.0, directions=3)
@@ -94,6 +101,22 @@ def scored(known: Sequence[Any], calibration: Any) -> dict[str, Any]:
     result["mean_sigma"] = float(unit * np.mean(size))
     result["structure_sigma"] = [float(unit * np.max(size[forces.structure == s])) for s in np.unique(forces.structure)]
     return result
+
+
+def retrieval(size: np.ndarray, length: np.ndarray, structure: np.ndarray) -> dict[str, Any]:
+    """How many of the largest errors are found among as many atoms, or structures, of largest σ; and the curves."""
+    from gpjaxpot.uncertainty import retrieval_curve, retrieval_score
+
+    def of_structures(values: np.ndarray) -> np.ndarray:
+        return np.sqrt([np.mean(values[structure == s] ** 2) for s in np.unique(structure)])
+
+    found = {}
+    for name, sigma, error in (("atoms", size, length), ("structures", of_structures(size), of_structures(length))):
+        looked, curve = retrieval_curve(sigma, error, LARGE[name])
+        found[name] = {
+            "score": retrieval_score(sigma, error, LARGE[name]), "curve": np.interp(LOOKED, looked, curve).tolist()
+        }  # fmt: skip
+    return found
 
 
 def told_apart(inside: Sequence[float] | np.ndarray, outside: Sequence[float] | np.ndarray) -> float:
@@ -214,6 +237,39 @@ def shifted_rows(name: str, result: dict[str, Any]) -> list[list[object]]:
     return rows
 
 
+def retrieval_rows(name: str, result: dict[str, Any]) -> list[list[object]]:
+    """Lines of the table of how many of the largest errors are found at once, in %."""
+    rows = []
+    for points in LARGE:
+        ways = {way: found["test"]["retrieval"][points]["score"] for way, found in result["ways"].items()}
+        rows.append([name, points, 100 * LARGE[points], *(100 * ways[w] if w in ways else None for w in FINDERS)])
+        name = ""
+    return rows
+
+
+def draw(result: Mapping[str, Any]) -> Path:
+    """The curves of all sets that there are, atoms above structures, as one figure."""
+    from gpjaxpot.plots.style import GREY, TWO_COLUMNS, finish, legend, line, new_figure
+
+    figure = new_figure(TWO_COLUMNS, 3.8)
+    axes = figure.subplots(len(LARGE), len(result), sharex=True, sharey=True, squeeze=False)
+    for column, (name, found) in zip(axes.T, result.items(), strict=True):
+        column[0].set_title(name)
+        for one, points in zip(column, LARGE, strict=True):
+            one.plot([0, 100], [0, 100], color=GREY, lw=0.8, label="chance")
+            one.plot([0, 100 * LARGE[points], 100], [0, 100, 100], color=GREY, lw=1.0, ls=":", label="perfect order")
+            for k, way in enumerate(w for w in DRAWN if w in found["ways"]):
+                curve = found["ways"][way]["test"]["retrieval"][points]["curve"]
+                one.plot(100 * LOOKED, 100 * np.array(curve), label=way, **line(k))
+    for row, points in zip(axes, LARGE, strict=True):
+        row[0].set(xlim=(0, 50), ylim=(0, 102), ylabel=f"of the {100 * LARGE[points]:g} % worst\n{points} found (%)")
+    figure.supxlabel("looked at, most uncertain first (%)", fontsize="medium")
+    legend(axes[-1, -1], loc="lower right")
+    path = RESULTS / "retrieval.png"
+    finish(figure).savefig(path, dpi=150)
+    return path
+
+
 def one_set(name: str, folder: Path, given: argparse.Namespace) -> dict[str, Any] | None:
     """Fits and scores a set, or scores what an earlier run predicted; None where there is nothing of that."""
     kept = BUILD / "calibration" / f"{name}.pickle"
@@ -245,6 +301,10 @@ def main() -> int:
                  "CRPS eV/Å", "Spearman", "oracle", "width eV/Å"], rows))  # fmt: skip
     print("Width: mean radius of the sphere with the volume of the ellipsoid, where nine in ten errors lie inside.")
     print(table(["set", "of", "F in 90 %", "vectors", "E", "σ ratio", "AUROC of σ", "novel %", "AUROC of it"], shifted))
+    print("Of the largest errors, those among as many of largest σ, in %:")
+    finding = [line for name, found in result.items() for line in retrieval_rows(name, found)]
+    print(table(["set", "of", "largest, %", *FINDERS], finding))
+    print(f"wrote {draw(result)}")
     return 0
 
 

@@ -35,6 +35,7 @@ def report_page(
         title=title,
         record=record,
         facts=_facts(record),
+        fitted=_fitted_words(record),
         novelty=_novelty_words(record),
         errors=_table(evaluation_table(record["evaluation"])),
         species=_species_table(record),
@@ -91,6 +92,17 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _fitted_words(record: Mapping[str, Any]) -> str | None:
+    """Return a warning where the model was fitted to what it is tested on."""
+    count, total = len(record["fitted"]), record["data"]["n_structures"]
+    if not count:
+        return None
+    return (
+        f"the model was fitted to {count} of these {_count(total, 'structure')}. Its errors on them say little of "
+        "others, and its uncertainties are too wide or too narrow for them."
+    )
 
 
 def _novelty_words(record: Mapping[str, Any]) -> str | None:

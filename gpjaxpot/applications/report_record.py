@@ -11,6 +11,7 @@ from gpjaxpot.applications.evaluation_table import provenance
 from gpjaxpot.applications.figures import OBSERVABLES, quantile_function, scored
 from gpjaxpot.potential.calibration import Calibration
 from gpjaxpot.potential.compared import Compared
+from gpjaxpot.structures.copies import check_fitted
 from gpjaxpot.structures.elements import symbol
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.uncertainty import binned_rmse
@@ -40,11 +41,12 @@ def report_record(
 ) -> dict[str, Any]:
     """Return all that a report says as plain JSON, each number in the unit that its name ends with.
 
-    `model` and `data` say what was tested on what; `spreads` is "calibrated" or "raw": what `sigma` means
-    below. `evaluation` is what `evaluate` returns, without the time. `species` has errors and spreads of force
-    components, `structures` each structure's errors and spreads, `worst_structures` and `worst_atoms` the places of
-    the ten with the largest force errors, worst first. `pit`, `binned` and `retrieval` are the numbers of the
-    figures of these names. What is unknown is None. Isolated atoms are left out, as in `evaluate`.
+    `model` and `data` say what was tested on what, `fitted` the places of structures that the model was fitted to;
+    `spreads` is "calibrated" or "raw": what `sigma` means below. `evaluation` is what `evaluate` returns, without the
+    time. `species` has errors and spreads of force components, `structures` each structure's errors and spreads,
+    `worst_structures` and `worst_atoms` the places of the ten with the largest force errors, worst first. `pit`,
+    `binned` and `retrieval` are the numbers of the figures of these names. What is unknown is None. Isolated atoms are
+    left out, as in `evaluate`.
 
     Args:
         frames: structures with labels.
@@ -66,6 +68,7 @@ def report_record(
             "fingerprint": summary.get("fingerprint"),
             "species": [symbol(number) for number in summary.get("species", ())],
         },
+        "fitted": [i for found in check_fitted(summary.get("structure_marks", ()), frames) for i in found.frames],
         "spreads": "raw" if used is None else "calibrated",
         "provenance": provenance(None if used is None else used.record),
         "evaluation": scores_of(compared, calibration),

@@ -24,6 +24,9 @@ _ELEMENTS = {"species", "numbers"}
 def info(
     model: Model,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    config: Annotated[
+        bool, typer.Option("--config", help="Print the settings that repeat the fit, as TOML for `fit --config`.")
+    ] = False,
 ) -> None:
     """Say what is inside a model file: data, settings, choices, units, versions."""
     import json
@@ -34,6 +37,9 @@ def info(
 
     potential = Potential.load(model)
     summary = potential.summary()
+    if config:
+        typer.echo(_config(summary), nl=False)
+        return
     if as_json:
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
         return
@@ -49,6 +55,25 @@ def info(
             report.heading(_words(name))
             report.pairs(_flat(value))
     show_choices(potential)
+
+
+def _config(summary: Mapping[str, Any]) -> str:
+    """Return resolved settings as TOML.
+
+    Raises:
+        InputError: if they do not say what descriptor there was.
+    """
+    from gpjaxpot.errors import InputError
+    from gpjaxpot.potential.settings import Settings
+
+    settings = Settings.model_validate(summary["settings"])
+    if not settings.names_kernel:
+        raise InputError(
+            "the descriptor of this model was given in Python, and stands in no configuration: see `kernel` in "
+            "`gpjaxpot info MODEL --json`"
+        )
+    head = f"# Repeats the fit on the same data (SHA-256 {summary['fingerprint'][:16]}…), machine and versions."
+    return f"{head}\n{settings.toml()}"
 
 
 def _nested(value: Any) -> bool:

@@ -39,15 +39,20 @@ def maximise(
     steps: int = 60,
     tolerance: float = 1e-3,
     callback: Callable[[int, int], None] | None = None,
+    restarts: int = 0,
+    seed: int = 0,
 ) -> tuple[dict[str, float], float]:
-    """Return the numbers of the highest value met, and that value without the priors.
+    """Return the numbers of the highest value met, priors included, and that value without them.
 
     Args:
         objective: differentiable function of the logarithms; what is not finite counts as worse than anything.
         ranges: each number's start, bounds and prior; the bounds are never left, and hardly reached.
-        steps: the most evaluations.
-        tolerance: gain of a step at which the search ends.
-        callback: called as ``callback(done, steps)``.
+        steps: the most evaluations of one search.
+        tolerance: gain of a step at which a search ends.
+        callback: called as ``callback(done, total)``.
+        restarts: further searches, from places that are drawn from the priors, as far as the bounds allow, and evenly
+            between these where there is no prior.  The best of all is returned, the first where they tie.
+        seed: of these places.
 
     L-BFGS (optax) with steps halved until they gain enough.  Deterministic: no clock decides.
     """
@@ -68,20 +73,49 @@ def maximise(
         value = objective(dict(zip(names, y, strict=True)))
         return -value + 0.5 * jnp.sum((strength * (y - middle)) ** 2), value
 
-    share = np.clip((origin - low) / width, 1e-3, 1.0 - 1e-3)
-    x = jnp.asarray(width / 4.0 * np.log(share / (1.0 - share)))
+    def unbounded(y: np.ndarray) -> Array:
+        share = np.clip((y - low) / width, 1e-3, 1.0 - 1e-3)
+        return jnp.asarray(width / 4.0 * np.log(share / (1.0 - share)))
+
+    starts = [unbounded(origin)]
+    rng = np.random.default_rng(seed)
+    spread = np.array([p if np.isfinite(p := ranges[n].prior) else 0.0 for n in names])
+    for _ in range(restarts):
+        even, normal = low + width * rng.random(len(names)), middle + spread * rng.normal(size=len(names))
+        starts.append(unbounded(np.where(strength > 0, normal, even)))
     # The data that the objective holds become arguments.  Left in the program, they were folded into it by the
     # compiler, and the 57 MB of a small fit were stored with it.
-    slopes = eqx.filter_closure_convert(jax.value_and_grad(loss, has_aux=True), x)
+    slopes = eqx.filter_closure_convert(jax.value_and_grad(loss, has_aux=True), starts[0])
     evaluate = partial(eqx.filter_jit(lambda f, x: f(x)), slopes)
+    best: tuple[float, Array, float] | None = None
+    for k, first in enumerate(starts):
+
+        def report(done: int, first: int = k * steps) -> None:
+            if callback is not None:
+                callback(first + done, len(starts) * steps)
+
+        x, least, value = _descend(evaluate, first, steps, tolerance, report)
+        if best is None or least < best[0] or (np.isfinite(least) and not np.isfinite(best[0])):
+            best = least, x, value
+    assert best is not None
+    return dict(zip(names, (float(v) for v in jnp.exp(logarithms(best[1]))), strict=True)), best[2]
+
+
+def _descend(
+    evaluate: Callable[[Array], tuple[tuple[Array, Array], Array]],
+    x: Array,
+    steps: int,
+    tolerance: float,
+    report: Callable[[int], None],
+) -> tuple[Array, float, float]:
+    """Where one search from `x` ends, its loss there, and what goes with that."""
     direction_of = optax.scale_by_lbfgs()
     update = jax.jit(direction_of.update)
     state = direction_of.init(x)
     (best, value), grad = evaluate(x)
     done = 1
     while done < steps and np.isfinite(best) and float(jnp.max(jnp.abs(grad))) > 1e-6:
-        if callback is not None:
-            callback(done, steps)
+        report(done)
         direction, state = update(grad, state, x)
         direction = -direction
         slope = float(jnp.vdot(direction, grad))
@@ -102,6 +136,5 @@ def maximise(
         x, best, value, grad = better
         if gain < tolerance:
             break
-    if callback is not None:
-        callback(steps, steps)
-    return dict(zip(names, (float(v) for v in jnp.exp(logarithms(x))), strict=True)), float(value)
+    report(steps)
+    return x, float(best), float(value)

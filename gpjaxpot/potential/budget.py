@@ -90,7 +90,7 @@ def estimate(frames: Sequence[Frame], settings: Settings | None = None) -> Estim
     use = (settings.train.energies, settings.train.forces, settings.train.stress)
     before = 0.0
     if searches(frames, settings):
-        before = SECONDS * bool(ranges)
+        before = SECONDS * (1 + settings.train.restarts) * bool(ranges)
         if len(spread_sample(frames, kernel_form.ATOMS)) >= kernel_form.STRUCTURES:
             before += kernel_form.SECONDS_OF_USUAL * bool(ranges)
             before += kernel_form.SECONDS * any(kernel_form.open_questions(settings))

@@ -18,12 +18,11 @@ from gpjaxpot.arrays import AnyArray
 from gpjaxpot.covariance.features import stage
 from gpjaxpot.kernels.energy_kernel import EnergyKernel, Term
 from gpjaxpot.potential.batching import batches, collated
+from gpjaxpot.potential.settings import TOLERANCE
 from gpjaxpot.structures.batch import Neighbourhood
 
 Callback = Callable[[str, int, int], None]
-# Root mean square of what may be dropped of a vector of length 1, and of the worst vector as a multiple of it.  With
-# ten times as much, smooth densities lose what tells environments apart: forces of copper err by half as much again.
-DROPPED = 3e-5
+# What may be dropped of the worst vector, as a multiple of the root mean square of all.
 WORST = 4.0
 ROUNDS = 4
 # Displacement (Å) of one neighbour that must be seen as well as the vectors themselves.
@@ -57,10 +56,12 @@ def compress(
     seed: int,
     callback: Callback,
     most: int | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Compressed | None:
     """Project the vectors of each descriptor on `wanted` directions, or (None) on as many as lose little.
 
-    Of these `most`, at the most.  None where nothing is gained or known: vectors are short, too few components would be
+    What these leave out of vectors of length 1 is `tolerance` (root mean square), unless it takes more than `most`.
+    None where nothing is gained or known: vectors are short, too few components would be
     spared, a descriptor is not of unit length, a kernel is a function of more than the product of two vectors, or a
     species does not occur.
     """
@@ -74,9 +75,9 @@ def compress(
     samples = _sample(kernel, found, seed, callback)
     terms, kept, dropped, worst = [], 0, 0.0, 0.0
     for t, term in enumerate(kernel.terms):
-        spectra = [_spectrum(*of[t]) for of in samples]
+        spectra = [_spectrum(*of[t], tolerance) for of in samples]
         counts = [
-            min(_enough(values), most or len(values)) if wanted is None else min(wanted, len(values))
+            min(_enough(values, tolerance), most or len(values)) if wanted is None else min(wanted, len(values))
             for values, _ in spectra
         ]
         kept = max(kept, *counts)
@@ -137,7 +138,9 @@ def _padded(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def _spectrum(
-    vectors: Float[AnyArray, "environments features"], moves: Float[AnyArray, "environments pairs features"]
+    vectors: Float[AnyArray, "environments features"],
+    moves: Float[AnyArray, "environments pairs features"],
+    tolerance: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues, the largest first, and directions of the weighted second moment."""
     weights = np.ones(len(vectors))
@@ -147,17 +150,17 @@ def _spectrum(
         rows = np.concatenate([roots[:, None] * vectors, (roots[:, None, None] * moves).reshape(-1, vectors.shape[1])])
         values, right = np.linalg.eigh(rows.T @ rows)
         values, right = np.maximum(values[::-1], 0.0), right[:, ::-1]
-        left = np.sqrt(_left_out(right[:, : _enough(values)], vectors, moves))
-        if left.max() <= WORST * DROPPED:
+        left = np.sqrt(_left_out(right[:, : _enough(values, tolerance)], vectors, moves))
+        if left.max() <= WORST * tolerance:
             break
-        weights = weights * np.maximum(1.0, left / (WORST * DROPPED)) ** 2
+        weights = weights * np.maximum(1.0, left / (WORST * tolerance)) ** 2
     return values, right
 
 
-def _enough(values: np.ndarray) -> int:
-    """How many directions leave out no more than `DROPPED`."""
+def _enough(values: np.ndarray, tolerance: float) -> int:
+    """How many directions leave out no more than `tolerance`."""
     left = np.append(np.cumsum(values[::-1])[::-1], 0.0)
-    return max(1, int(np.argmax(left <= DROPPED**2)))
+    return max(1, int(np.argmax(left <= tolerance**2)))
 
 
 def _left_out(directions: np.ndarray, vectors: np.ndarray, moves: np.ndarray) -> Float[np.ndarray, " environments"]:

@@ -14,6 +14,7 @@ from gpjaxpot.kernels.energy_kernel import EnergyKernel
 from gpjaxpot.potential.exact_model import ExactModel, block, linear, one_by_one, padded_places
 from gpjaxpot.potential.held_out import Judged
 from gpjaxpot.potential.levels import VARIANCE, Levels, LogLevels, learn, logs
+from gpjaxpot.potential.settings import TrainSettings
 from gpjaxpot.potential.training import Observations, learnable
 from gpjaxpot.structures.structure import Structure
 
@@ -51,13 +52,13 @@ def condition(
     covariance: np.ndarray,
     structures: Sequence[Structure],
     data: Sequence[Observations],
-    objective: str,
+    train: TrainSettings,
     start: dict[str, float],
     free: tuple[str, ...],
     callback: Callback,
 ) -> tuple[ExactModel, Levels]:
     """Learn the levels in `free`, on whole structures up to `LEARNED_ON` observations, and condition."""
-    levels = learn_levels(covariance, data, objective, start, free, callback)
+    levels = learn_levels(covariance, data, train, start, free, callback)
     posterior = posterior_at(covariance, data, levels.values)
     return ExactModel(tuple(structures), tuple(o.places for o in data), posterior), levels
 
@@ -65,7 +66,7 @@ def condition(
 def judge_exact(
     covariance: np.ndarray,
     data: Sequence[Observations],
-    objective: str,
+    train: TrainSettings,
     start: dict[str, float],
     free: tuple[str, ...],
     before: Judged | None,
@@ -73,7 +74,7 @@ def judge_exact(
 ) -> Judged:
     """Learn the levels in `free`, from those of the model `before`, and leave out structures."""
     start, middles = (start, None) if before is None else (start | before.levels, before.middles)
-    levels = learn_levels(covariance, data, objective, start, free, callback, middles)
+    levels = learn_levels(covariance, data, train, start, free, callback, middles)
     used = _some(data)
     arguments, places = _arguments_of(covariance, data, used)
     left = exact_left_out(logs(levels.values), *arguments, places, OBSERVABLES)
@@ -83,7 +84,7 @@ def judge_exact(
 def learn_levels(
     covariance: np.ndarray,
     data: Sequence[Observations],
-    objective: str,
+    train: TrainSettings,
     start: dict[str, float],
     free: tuple[str, ...],
     callback: Callback,
@@ -100,7 +101,7 @@ def learn_levels(
         return exact_left_out(log_levels, matrix, sigma, kinds, targets, places, OBSERVABLES)
 
     return learn(
-        objective,
+        train,
         lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
         lambda _: left_out,
         lambda: left_out,

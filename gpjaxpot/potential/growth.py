@@ -63,7 +63,7 @@ def grow(
         stored = None if checkpoint is None else checkpoint_of(checkpoint, count)
         assembled = Assembled.make(training, data, inducing, owners, chosen, callback, stored)
         kept = cache(lambda made=assembled: made.hold(priors()))
-        levels = assembled.learn(settings.train.objective, start, free, kept, callback, middles)
+        levels = assembled.learn(settings.train, start, free, kept, callback, middles)
         if settings.model.selection == SPAN:
             return Grown(assembled, levels, SPANNED, kept)
         if asked != "auto":

@@ -83,7 +83,7 @@ def exact_mixture(
     free: tuple[str, ...], settings: Settings, callback: Callback,
 ) -> Solved:  # fmt: skip
     """Mix exact posteriors; `covariance` is that of all observations at unit signal variance."""
-    levels = learn_levels(covariance, data, settings.train.objective, start, free, callback)
+    levels = learn_levels(covariance, data, settings.train, start, free, callback)
     matrix, sigma, kind, targets = evidence_arguments(covariance, data)
 
     def evidence(x: dict) -> Array:

@@ -53,7 +53,7 @@ def learn_kernel(
     usual, choices, ranges = choose_kernel(frames, settings)
     if not (ranges and searches(frames, settings)):
         return usual, choices, None
-    values, atoms = search(usual, frames, ranges, callback)
+    values, atoms = search(usual, frames, ranges, callback, settings.train.restarts, settings.train.seed)
     kernel = with_values(usual, {name: jnp.asarray(v) for name, v in values.items()})
     learned = {f"descriptor.{name}": value for name, value in values.items()}
     made = [
@@ -77,11 +77,16 @@ def searches(frames: Sequence[Frame], settings: Settings) -> bool:
 
 
 def search(
-    kernel: EnergyKernel, frames: Sequence[Frame], ranges: dict[str, Range], callback: Callback
+    kernel: EnergyKernel,
+    frames: Sequence[Frame],
+    ranges: dict[str, Range],
+    callback: Callback,
+    restarts: int = 0,
+    seed: int = 0,
 ) -> tuple[dict[str, float], int]:
     """Values of the hyperparameters in `ranges` of the highest evidence on a sample, and its number of atoms.
 
-    The signal variance and the noise of forces are found beside them.
+    The signal variance and the noise of forces are found beside them; for `restarts` see `maximise`.
     """
     reach = max(kernel.reach, *(r.high for name, r in ranges.items() if name.endswith("cutoff")), 0.0)
     some = spread_sample(frames, 4 * ATOMS[1])  # of large sets neighbours of all would take long
@@ -106,7 +111,13 @@ def search(
         return sample_evidence(with_values(kernel, own), sample, noise)
 
     values, _ = maximise(
-        objective, levels | ranges, STEPS, 0.5, lambda done, total: callback("descriptor", done, total)
+        objective,
+        levels | ranges,
+        STEPS,
+        0.5,
+        lambda done, total: callback("descriptor", done, total),
+        restarts,
+        seed,
     )
     return {name: values[name] for name in ranges}, int(np.sum(factor > 0)) // 3
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from jaxtyping import Array, Float
 from gpjaxpot.gp.left_out import WEIGHTS, LeftOut, accuracy, calibrate, misfits, predicted_variance
 from gpjaxpot.gp.maximise import Range, maximise
 from gpjaxpot.gp.noise import OBSERVABLES
+from gpjaxpot.potential.settings import TrainSettings
 from gpjaxpot.uncertainty.scores import crps
 
 Callback = Callable[[str, int, int], None]
@@ -54,7 +56,7 @@ class Levels:
 
 
 def learn(
-    objective: str,
+    train: TrainSettings,
     evidence: Callable[[LogLevels], Array],
     leave_out: Callable[[bool], Callable[[LogLevels], LeftOut]],
     whole: Callable[[], Callable[[LogLevels], LeftOut]],
@@ -72,7 +74,7 @@ def learn(
     density of the labels left out.
 
     Args:
-        objective: "evidence" or "left_out".
+        train: by what they are learned, and from how many places.
         evidence: log evidence at the logarithms of all levels.
         leave_out: makes the function that leaves structures out, all of them (True) or few enough for a search;
             called only where it is needed.
@@ -89,8 +91,9 @@ def learn(
     def report(done: int, total: int) -> None:
         callback("levels", done, total)
 
-    if objective == "evidence":
-        found = start | _search(lambda x: evidence(logs(start) | x), start, free, EVIDENCE_GAIN, STEPS, report)
+    again = partial(maximise, callback=report, restarts=train.restarts, seed=train.seed)
+    if train.objective == "evidence":
+        found = start | _search(again, lambda x: evidence(logs(start) | x), start, free, EVIDENCE_GAIN, STEPS)
         return Levels(found, noise_of(found), "highest evidence")
     found, by_evidence = start, free
     if middles is None:
@@ -99,9 +102,7 @@ def learn(
             # Evidence gives energies up for forces, which outnumber them: theirs follows the forces' to begin with.
             start = start | {"energy": ENERGY_LENGTH * start["forces"]}
             by_evidence = tuple(n for n in free if n != "energy")
-        found = start | _search(
-            lambda x: evidence(logs(start) | x), start, by_evidence, EVIDENCE_GAIN, STEPS, report
-        )
+        found = start | _search(again, lambda x: evidence(logs(start) | x), start, by_evidence, EVIDENCE_GAIN, STEPS)
         if len(places) < LEAST_STRUCTURES:
             found = found | ({"energy": ENERGY_LENGTH * found["forces"]} if tied else {})
             why = f"highest evidence: {len(places)} structures are too few to leave out"
@@ -112,11 +113,12 @@ def learn(
     kinds = len(OBSERVABLES)
     if ratios:
         few, base = leave_out(False), found
-        steps = STEPS if middles is None else WARM_STEPS
+        # What was learned in a model much like this one is begun from, and from nowhere else.
+        search, steps = (again, STEPS) if middles is None else (partial(maximise, callback=report), WARM_STEPS)
         # Priors stay where they were: in the course of many searches a level that hardly matters would wander off.
         middles = dict(base) if not middles else _on_scale(middles, base)
         found = base | _search(
-            lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, report, middles
+            search, lambda x: accuracy(few(logs(base) | x), kinds), base, ratios, ACCURACY_GAIN, steps, middles
         )
         left_of_whole = whole()
         found = _set_right(found, ratios, lambda x: quality(left_of_whole(logs(x))))
@@ -206,14 +208,14 @@ def _set_right(
 
 
 def _search(
+    search: Callable[..., tuple[dict[str, float], float]],
     objective: Callable[[LogLevels], Array],
     levels: dict[str, float],
     free: tuple[str, ...],
     tolerance: float,
     steps: int,
-    report: Callable[[int, int], None],
     middles: dict[str, float] | None = None,
 ) -> dict[str, float]:
     middles = levels if middles is None else middles
     ranges = {n: Range(levels[n], levels[n] / BOUND, levels[n] * BOUND, PRIOR, middles[n]) for n in free}
-    return maximise(objective, ranges, steps, tolerance, report)[0]
+    return search(objective, ranges, steps, tolerance)[0]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gpjaxpot.errors import InputError, did_you_mean
@@ -16,6 +17,9 @@ Degree = Annotated[int, Field(ge=0)]
 # A fit that may take less time (s) leaves out what takes minutes: learning descriptors, asking how noise depends on the
 # structure, solving for the exact mean.
 QUICK = 300.0
+# Root mean square of what may be dropped of a SOAP vector of length 1.  With ten times as much, smooth densities lose
+# what tells environments apart: forces of copper err by half as much again.
+TOLERANCE = 3e-5
 
 
 # Where a value may be one of several kinds, pydantic names each kind it tried as a part of the place.
@@ -99,6 +103,9 @@ class ModelSettings(_Part):
     features: Auto | Literal["all"] | Count = Field(
         "auto", description="components kept of each SOAP vector; auto: as few as lose little, all, or a number"
     )
+    feature_tolerance: float = Field(
+        TOLERANCE, gt=0, lt=1, description="share of a vector's length (rms) that features=auto may leave out"
+    )
     most_features: Auto | Count = Field(
         "auto", description="bound on what features=auto keeps; auto: what leaves time for refine"
     )
@@ -139,6 +146,9 @@ class TrainSettings(_Part):
         True,
         description="learn what is auto of a descriptor from the data, unless structures left out are predicted better "
         "with the usual values; false: take these",
+    )
+    restarts: int = Field(
+        0, ge=0, description="further searches of descriptors and levels, from places that are drawn; the best is kept"
     )
     seed: int = Field(0, ge=0, description="of every random choice")
 
@@ -197,6 +207,15 @@ class Settings(_Part):
         default=True, description="where isolated atoms are known, take off what bound atoms have beyond them, too"
     )
     energy_per_species: dict[str, float] = Field(default_factory=dict)
+
+    def toml(self) -> str:
+        """All settings as the TOML that `load_settings` and ``--config`` read; every digit is kept."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def names_kernel(self) -> bool:
+        """Whether no descriptor has a value that is still to be chosen."""
+        return all("auto" not in d.model_dump(mode="json").values() for d in self.descriptor)
 
 
 def load_settings(path: Path | None = None, overrides: Sequence[str] = ()) -> Settings:

@@ -58,13 +58,13 @@ class Fitted:
 
 def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
     """The exact posterior, or the mixture of several."""
-    settings, report, objective = task.settings, task.report, task.settings.train.objective
+    settings, report, train = task.settings, task.report, task.settings.train
     data = task.data(noise)
     covariance = dense_covariance(kernel, task.structures, data, report)
 
     def judge(noise: Noise, before: Judged | None) -> Judged:
         tried = task.data(noise)
-        return judge_exact(covariance, tried, objective, *task.start(noise, tried), before, report)
+        return judge_exact(covariance, tried, train, *task.start(noise, tried), before, report)
 
     noise, choices = task.shaped(noise, data, judge)
     data = task.data(noise)
@@ -72,7 +72,7 @@ def solve_exact(task: Task, kernel: EnergyKernel, noise: Noise) -> Fitted:
     if settings.hyper.method != "none":
         solved = exact_mixture(covariance, task.structures, data, start, free, settings, report)
         return Fitted(kernel, noise, solved, [*choices, *solved.choices], None)
-    solved = single(*condition(covariance, task.structures, data, objective, start, free, report))
+    solved = single(*condition(covariance, task.structures, data, train, start, free, report))
     posterior = solved.model.posterior
     assert isinstance(posterior, ExactPosterior)
     left_out = partial(exact_left_out_structures, kernel, task.structures, posterior, data, solved.levels.values)
@@ -196,7 +196,8 @@ def _compressed(
         return kernel, []
     whole = max(t.descriptor.n_spectrum for t in kernel.terms)
     most = min(most or whole, whole) if bound == "auto" else bound
-    made = compress(kernel, found, None if wanted == "auto" else int(wanted), settings.train.seed, report, most)
+    count, tolerance = None if wanted == "auto" else int(wanted), settings.model.feature_tolerance
+    made = compress(kernel, found, count, settings.train.seed, report, most, tolerance)
     if made is None:
         why = "few as they are, or nearly all needed, or kernel or species allow no projection"
         return kernel, [Choice("model.features", "all", why)]

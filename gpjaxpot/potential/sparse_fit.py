@@ -19,7 +19,7 @@ from gpjaxpot.gp.sparse import SparsePosterior, whiten
 from gpjaxpot.linalg.streamed_qr import StreamedQR
 from gpjaxpot.potential.held_out import Before, Judged, Kept
 from gpjaxpot.potential.levels import VARIANCE, Levels, LogLevels, learn, logs
-from gpjaxpot.potential.settings import Settings
+from gpjaxpot.potential.settings import Settings, TrainSettings
 from gpjaxpot.potential.span import SPAN, span
 from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.staged_set import StagedSet
@@ -134,7 +134,7 @@ class Assembled:
 
     def learn(
         self,
-        objective: str,
+        train: TrainSettings,
         start: dict[str, float],
         free: tuple[str, ...],
         kept: Callable[[], Kept],
@@ -163,7 +163,7 @@ class Assembled:
             return lambda x: _left_out(x, self.parts, chosen, held)
 
         evidence = partial(sparse_evidence, parts=self.parts)
-        return learn(objective, evidence, leave_out, whole, list(self.kept), start, free, callback, middles)
+        return learn(train, evidence, leave_out, whole, list(self.kept), start, free, callback, middles)
 
     def left_out(self, levels: dict[str, float], kept: Kept) -> LeftOut:
         """What is made of all structures in `kept`, at these levels."""
@@ -247,7 +247,7 @@ def judge_sparse(
     assembled = Assembled.make(training, data, inducing, owners, chosen, report)
     kept = cache(lambda: assembled.hold(priors()))
     start, middles = (start, None) if before is None else (start | before.levels, before.middles)
-    levels = assembled.learn(settings.train.objective, start, free, kept, report, middles)
+    levels = assembled.learn(settings.train, start, free, kept, report, middles)
     left = assembled.left_out(levels.values, kept()) if levels.left is None else levels.left
     return Judged(left, list(assembled.kept), levels.values, levels.middles)
 

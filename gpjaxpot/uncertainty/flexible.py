@@ -149,17 +149,17 @@ def cross_fit(
         The calibration, and the quantiles of every point by the networks that know nothing of it.
 
     Raises:
-        InputError: for scores that are negative or not finite, levels that do not ascend in (0, 1), or fewer than three
-            groups.
+        InputError: for scores that are negative or not finite, levels that do not ascend in (0, 1), weights that are
+            negative, not finite or all zero, or fewer than three groups.
     """
-    _check(scores, features, levels)
+    used = np.ones(len(scores)) if weights is None else weights
+    _check(scores, features, levels, used)
     place = np.arange(len(scores)) if groups is None else group_places(groups)
     distinct = len(np.unique(place))
     if distinct < 3:
         raise InputError(f"flexible calibration leaves groups out in turn: it needs three at least, got {distinct}")
     fold = deal(place, folds, seed)
     count = int(np.max(fold)) + 1
-    used = np.ones(len(scores)) if weights is None else weights
     networks, apart = [], np.zeros((len(scores), len(levels)))
     for a, b in itertools.combinations(range(count), 2):
         pair = (fold == a, fold == b)
@@ -258,10 +258,15 @@ def _positive(quantiles: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(np.clip(quantiles, 1e-3 * top, top))
 
 
-def _check(scores: np.ndarray, features: np.ndarray, levels: np.ndarray) -> None:
+def _check(scores: np.ndarray, features: np.ndarray, levels: np.ndarray, weights: np.ndarray) -> None:
     if not (len(scores) and np.all(np.isfinite(scores)) and np.all(scores >= 0)):
         raise InputError(f"{len(scores)} scores, not all of them finite numbers from zero up: give |error|/uncertainty")
     if features.ndim != 2 or len(features) != len(scores) or not np.all(np.isfinite(features)):
         raise InputError(f"features must be finite, a row for each of the {len(scores)} scores, got {features.shape}")
     if not len(levels) or np.any(np.diff(levels) <= 0) or levels[0] <= 0 or levels[-1] >= 1:
         raise InputError(f"levels must ascend between 0 and 1, got {list(levels)}")
+    if weights.shape != scores.shape or not (np.all(np.isfinite(weights)) and np.all(weights >= 0) and np.any(weights)):
+        raise InputError(
+            f"weights must be finite numbers from zero up, not all zero, one for each of the {len(scores)} scores: "
+            f"got {weights.shape} of them, from {np.min(weights, initial=np.inf):g} to {np.max(weights, initial=0.0):g}"
+        )

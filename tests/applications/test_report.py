@@ -17,6 +17,7 @@ from gpjaxpot.applications.report_record import report_record
 from gpjaxpot.applications.report_scene import report_scenes
 from gpjaxpot.errors import InputError
 from gpjaxpot.potential.calibration import Calibration
+from gpjaxpot.structures.duplicates import mark
 from gpjaxpot.structures.labels import Frame, Labels
 from gpjaxpot.structures.structure import Structure
 from gpjaxpot.uncertainty.quantile_function import QuantileFunction
@@ -206,6 +207,17 @@ def test_what_is_calibrated_and_what_is_extrapolated_is_said_in_words(calibrated
     for text in (raw.page, make_report(potential, frames).page):
         assert "raw: not calibrated" in text
         assert 'id="novelty"' not in text
+
+
+def test_a_test_on_what_was_fitted_is_called_none(calibrated, monkeypatch):
+    frames = make_frames()
+    assert 'id="fitted"' not in make_report(calibrated, frames).page
+    known = {"structure_marks": [mark(frame) for frame in frames[2:5]]}
+    summary = calibrated.summary() | known
+    monkeypatch.setattr(calibrated, "summary", lambda: summary)
+    report = make_report(calibrated, frames)
+    assert report.record["fitted"] == [2, 3, 4]
+    assert "the model was fitted to 3 of these 12 structures" in " ".join(report.page.split())
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,29 @@ def test_info_tells_an_estimated_evidence_with_its_error(files, tmp_path):
     assert "±" not in run("info", files.model).stdout.split("Choices")[0]
 
 
+def test_info_writes_the_configuration_that_repeats_the_fit(files, tmp_path):
+    config, again = tmp_path / "config.toml", tmp_path / "again.safetensors"
+    printed = run("info", files.model, "--config")
+    assert printed.exit_code == 0
+    config.write_text(printed.stdout)
+    assert run("fit", files.train, "--output", again, "--config", config).exit_code == 0
+    one, two = (gpjaxpot.Potential.load(m) for m in (files.model, again))
+    assert two.summary()["settings"] == one.summary()["settings"]
+    (frame, *_) = gpjaxpot.read(files.test)
+    a, b = (p.predict(frame, uncertainty=True) for p in (one, two))
+    np.testing.assert_array_equal(b.forces, a.forces)
+    np.testing.assert_array_equal(b.forces_uncertainty, a.forces_uncertainty)
+
+
+def test_info_has_no_configuration_of_a_descriptor_given_in_python(files, tmp_path):
+    model = tmp_path / "model.safetensors"
+    soap = gpjaxpot.SOAP(cutoff=3.5, n_max=2, l_max=1, sigma=0.5)
+    gpjaxpot.fit(gpjaxpot.read(files.train), soap, gpjaxpot.DotPower(2)).save(model)
+    result = run("info", model, "--config")
+    assert result.exit_code == 2
+    assert "given in Python" in result.stderr
+
+
 def test_info_tells_what_is_inside(files):
     result = run("info", files.model)
     assert result.exit_code == 0

@@ -76,12 +76,17 @@ def flat(padded_values, kind):
     return np.asarray(padded_values)[np.asarray(kind) != PADDING]
 
 
-def test_exact_equals_refitting(data):
+def exact(log_levels, data):
+    """The exact posterior's predictions of structures left out."""
     places = padded(np.arange(sum(SIZES)), sum(SIZES))
-    found = exact_left_out(
-        LOG, jnp.asarray(data["k"]), jnp.asarray(data["factor"]), jnp.asarray(data["kind"]), jnp.asarray(data["y"]),
-        jnp.asarray(places), NAMES,
+    return exact_left_out(
+        log_levels, jnp.asarray(data["k"]), jnp.asarray(data["factor"]), jnp.asarray(data["kind"]),
+        jnp.asarray(data["y"]), jnp.asarray(places), NAMES,
     )  # fmt: skip
+
+
+def test_exact_equals_refitting(data):
+    found = exact(LOG, data)
     error, epistemic = by_refitting(data, LEVELS["variance"] * data["k"])
     np.testing.assert_allclose(flat(found.error, found.kind), error, atol=1e-10)
     np.testing.assert_allclose(flat(found.epistemic, found.kind), epistemic, atol=1e-10)
@@ -162,10 +167,13 @@ def test_accuracy_is_the_logarithm_of_the_errors(data):
     assert float(accuracy(found, 2)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_gradient_equals_finite_differences(data):
+@pytest.mark.parametrize("posterior", ["sparse", "exact"])
+def test_gradient_equals_finite_differences(data, posterior):
     parts, held = sparse_arguments(data)
+
     def score(x):
-        return accuracy(sparse_left_out(x, parts, held, NAMES), 2)
+        return accuracy(exact(x, data) if posterior == "exact" else sparse_left_out(x, parts, held, NAMES), 2)
+
     gradient = jax.grad(score)(LOG)
     h = 1e-5
     for name, slope in gradient.items():

@@ -50,6 +50,37 @@ def test_what_is_not_finite_is_stepped_back_from():
     assert np.log(found["a"]) == pytest.approx(0.6, abs=0.05)
 
 
+def two_tops(x):
+    """A low one at 1, where a search from 1 stays, and a high one near 100."""
+    a = x["a"]
+    return jnp.exp(-0.5 * a**2) + 3.0 * jnp.exp(-0.5 * ((a - jnp.log(100.0)) / 0.7) ** 2)
+
+
+@pytest.mark.parametrize("prior", [np.inf, 4.0])
+def test_further_searches_find_a_higher_top(prior):
+    here = {"a": Range(1.1, 1e-4, 1e4, prior)}
+    found, value = maximise(two_tops, here, 60, 1e-10)
+    assert value == pytest.approx(1.0, abs=1e-2)
+    found, value = maximise(two_tops, here, 60, 1e-10, restarts=6)
+    assert value == pytest.approx(3.0, abs=1e-2)
+    assert found["a"] == pytest.approx(100.0, rel=0.3)
+    assert maximise(two_tops, here, 60, 1e-10, restarts=6) == (found, value)
+
+
+def test_further_searches_lose_nothing():
+    """What is not finite, or lower, does not take the place of what the first one found."""
+
+    def hill(x):
+        return jnp.where(x["a"] > 1.0, jnp.nan, -((x["a"] - 0.5) ** 2))
+
+    one = maximise(hill, {"a": Range(1.2, 1e-4, 1e4)}, 60, 1e-10)
+    seen = []
+    more = maximise(hill, {"a": Range(1.2, 1e-4, 1e4)}, 60, 1e-10, lambda done, total: seen.append((done, total)), 3, 5)
+    assert more[0]["a"] == pytest.approx(one[0]["a"], rel=1e-4)
+    assert seen[-1] == (240, 240)
+    assert seen == sorted(seen)
+
+
 def test_two_runs_are_one():
     one = maximise(valley, {"a": WIDE, "b": WIDE}, 30)
     assert one == maximise(valley, {"a": WIDE, "b": WIDE}, 30)

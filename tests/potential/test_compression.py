@@ -6,9 +6,10 @@ import pytest
 
 import gpjaxpot as gp
 from gpjaxpot.potential import compression
-from gpjaxpot.potential.compression import DROPPED, WORST, compress
+from gpjaxpot.potential.compression import WORST, compress
+from gpjaxpot.potential.settings import TOLERANCE
 from gpjaxpot.structures.batch import neighbourhood
-from tests.potential.conftest import labelled
+from tests.potential.conftest import labelled, settings
 from tests.systems import features
 
 SOAP = {"cutoff": 3.5, "n_max": 5, "l_max": 4, "sigma": 0.5}
@@ -47,13 +48,24 @@ def test_few_components_say_nearly_the_same():
     assert 5 < made.kept < 0.9 * WHOLE
     directions = np.asarray(made.kernel.terms[0].descriptor.projection)[0]
     np.testing.assert_allclose(directions.T @ directions, np.eye(made.kept), atol=1e-12)
-    assert made.dropped <= DROPPED
-    assert made.worst <= 1.1 * WORST * DROPPED
+    assert made.dropped <= TOLERANCE
+    assert made.worst <= 1.1 * WORST * TOLERANCE
     for frame in labelled(3, seed=9):
         left, whole = dropped(made, frame.structure)
-        assert left.max() < 20 * DROPPED  # they were not looked at
+        assert left.max() < 20 * TOLERANCE  # they were not looked at
         own = features(made.kernel.terms[0].descriptor, frame.structure)
         np.testing.assert_allclose((own @ own.T) ** 4, (whole @ whole.T) ** 4, atol=1e-4)
+
+
+def test_a_tolerance_that_is_asked_for_bounds_what_is_left_out():
+    frames, kept = labelled(20), []
+    for tolerance in (1e-2, 1e-3, 1e-4):
+        chosen = settings("model.method=sparse", "model.n_inducing=12", f"model.feature_tolerance={tolerance}")
+        made = gp.fit(frames, kernel(), settings=chosen)
+        left = np.concatenate([dropped(made, f.structure)[0] for f in frames])
+        assert np.sqrt(np.mean(left**2)) <= 2.0 * tolerance  # a quarter of them was looked at
+        kept.append(made.kernel.terms[0].descriptor.n_features)
+    assert kept == sorted(set(kept))
 
 
 def test_a_crystal_at_rest_can_still_move(monkeypatch):
@@ -81,7 +93,7 @@ def test_a_rare_environment_is_not_forgotten():
     positions = 1.5 * np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, 0, 1]])
     rare = gp.Frame(gp.Structure(positions, [14] * 5), gp.Labels(0.0))
     made = compressed([*common, rare])
-    assert dropped(made, rare.structure)[0].max() <= 1.1 * WORST * DROPPED
+    assert dropped(made, rare.structure)[0].max() <= 1.1 * WORST * TOLERANCE
     assert dropped(compressed(common), rare.structure)[0].max() > 0.1
 
 
@@ -91,13 +103,13 @@ def test_one_among_many_is_weighed_up():
     vectors = np.zeros((400, 9))
     vectors[:, :3] = np.abs(rng.normal(size=(400, 3)))
     vectors /= np.linalg.norm(vectors, axis=1)[:, None]
-    own = 16.0 * DROPPED
+    own = 16.0 * TOLERANCE
     vectors[7] = [np.sqrt(1 - own**2), 0, 0, 0, 0, 0, 0, 0, own]
     moves = np.zeros((400, 1, 9))
-    assert compression._enough(np.linalg.eigvalsh(vectors.T @ vectors / 400)[::-1]) == 3
-    values, right = compression._spectrum(vectors, moves)
-    kept = right[:, : compression._enough(values)]
-    assert np.sqrt(compression._left_out(kept, vectors, moves)).max() <= WORST * DROPPED
+    assert compression._enough(np.linalg.eigvalsh(vectors.T @ vectors / 400)[::-1], TOLERANCE) == 3
+    values, right = compression._spectrum(vectors, moves, TOLERANCE)
+    kept = right[:, : compression._enough(values, TOLERANCE)]
+    assert np.sqrt(compression._left_out(kept, vectors, moves)).max() <= WORST * TOLERANCE
 
 
 def test_species_have_directions_of_their_own():
@@ -113,7 +125,7 @@ def test_as_many_as_are_wanted():
     made = compressed(labelled(5), wanted=7)
     assert made.kept == 7
     assert made.kernel.terms[0].descriptor.n_features == 7
-    assert made.dropped > DROPPED
+    assert made.dropped > TOLERANCE
 
 
 def test_a_bound_holds_for_those_that_would_be_more():

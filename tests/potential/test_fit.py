@@ -5,8 +5,11 @@ import pytest
 
 import gpjaxpot as gp
 from gpjaxpot.potential.budget import estimate
+from gpjaxpot.potential.levels import STEPS
 from gpjaxpot.potential.settings import Settings, template_text
 from tests.potential.conftest import labelled, settings, soap
+
+AUTO = ["noise.energy=auto", "noise.forces=auto", "noise.stress=auto", "kernel.variance=auto"]
 
 
 def test_an_interrupted_fit_goes_on_to_the_same_potential(frames, tmp_path, monkeypatch):
@@ -48,7 +51,18 @@ def test_levels_found_by_evidence_are_better_than_their_neighbours(frames):
             assert other.log_marginal_likelihood < best.log_marginal_likelihood + 1.0
 
 
-AUTO = ["noise.energy=auto", "noise.forces=auto", "noise.stress=auto", "kernel.variance=auto"]
+def test_further_searches_from_drawn_places_end_no_lower(frames):
+    options = ["model.method=exact", "train.objective=evidence", *AUTO]
+    one = gp.fit(frames, soap(), gp.DotPower(2), settings=settings(*options))
+    seen = []
+    more = gp.fit(
+        frames, soap(), gp.DotPower(2), settings=settings(*options, "train.restarts=2"),
+        callback=lambda stage, done, total: seen.append(total) if stage == "levels" else None,
+    )  # fmt: skip
+    assert set(seen) == {3 * STEPS}
+    # The weak prior on levels is no part of this number.
+    assert more.log_marginal_likelihood > one.log_marginal_likelihood - 0.5
+    assert more.summary()["settings"]["train"]["restarts"] == 2
 
 
 @pytest.mark.parametrize("method", ["exact", "sparse"])

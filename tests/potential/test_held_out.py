@@ -21,6 +21,7 @@ from gpjaxpot.potential.held_out import (
 )
 from gpjaxpot.potential.left_out_structures import sparse_left_out_structures
 from gpjaxpot.potential.levels import LEAST_FALL, by_crps, logs, quality
+from gpjaxpot.potential.settings import TrainSettings
 from gpjaxpot.potential.sparse_fit import NOWHERE, Assembled, choose_inducing, sparse_left_out
 from gpjaxpot.potential.staged_set import StagedSet
 from gpjaxpot.potential.training import Observations
@@ -198,7 +199,7 @@ def test_a_search_leaves_all_out_of_a_model_with_some_inducing_environments(asse
 def test_levels_come_with_what_was_made_of_the_structures_left_out(assembled):
     made, kept = assembled
     names = tuple(LEVELS)
-    levels = made.learn("left_out", LEVELS, names, cache(lambda: kept), _quiet)
+    levels = made.learn(TrainSettings(), LEVELS, names, cache(lambda: kept), _quiet)
     again = made.left_out(levels.values, kept)
     np.testing.assert_allclose(levels.left.error, again.error, rtol=1e-6, atol=1e-9)
     gain, spread = made.gain(levels, kept)
@@ -229,13 +230,13 @@ def test_by_crps_follows_errors_where_spreads_fit_and_falls_where_they_do_not():
 def test_ratios_found_by_a_part_are_set_right_by_the_whole(assembled, monkeypatch):
     """Of levels that a search has left far off, those are found that powers of two lead to."""
     made, kept = assembled
-    monkeypatch.setattr("gpjaxpot.potential.levels._search", lambda objective, levels, free, *rest: {})
+    monkeypatch.setattr("gpjaxpot.potential.levels._search", lambda *of: {})
     start = {"variance": 1.0, "energy": 0.08, "forces": 1.6, "stress": 0.4}
 
     def quality_at(levels):
         return quality(made.left_out(levels, kept))
 
-    levels = made.learn("left_out", start, tuple(start), cache(lambda: kept), _quiet, dict(start))
+    levels = made.learn(TrainSettings(), start, tuple(start), cache(lambda: kept), _quiet, dict(start))
     noise = {n: v / np.sqrt(levels.values["variance"]) for n, v in levels.values.items() if n != "variance"}
     found = {"variance": 1.0} | noise
     assert quality_at(found) > quality_at(start) + LEAST_FALL

@@ -189,7 +189,7 @@ def test_a_fit_tests_what_it_has_learned(monkeypatch):
     """A cutoff within the first shell is not kept, in a fit too short to ask for powers, and its choices repeat it."""
     asked = []
 
-    def search(kernel, frames, ranges, callback):
+    def search(kernel, frames, ranges, callback, restarts, seed):
         asked.append(set(ranges))
         return {"0.cutoff": 2.5, "0.sigma": 0.45}, 96
 

@@ -132,6 +132,94 @@ def test_losses_of_the_specification(level, at, loss):
     assert_allclose(np.mean(pinball(values - at, level)), loss, rtol=1e-12)
 
 
+@pytest.mark.parametrize(("level", "least"), [(0.5, 3.0), (0.9, 10.0)])
+def test_the_loss_of_five_values_is_least_at_their_quantile(level, least):
+    places = np.linspace(0.0, 12.0, 1201)
+    losses = np.mean(pinball(np.array([1.0, 2.0, 3.0, 4.0, 10.0]) - places[:, None], level), axis=1)
+    assert_allclose(places[np.argmin(losses)], least, atol=1e-9)
+
+
+def least_lossy(scores, level, weights=None):
+    """The score at which the mean loss is least: it is linear between two of them."""
+    places = np.sort(scores)
+    losses = np.average(pinball(scores - places[:, None], level), axis=1, weights=weights)
+    return places[np.argmin(losses)]
+
+
+@pytest.mark.parametrize("level", [0.15, 0.5, 0.68, 0.9])
+def test_the_loss_is_least_at_the_conformal_quantile(level):
+    """At the level that counts the new point: (n + 1)/n times the level, or by weights.
+
+    Source: Koenker & Bassett, Econometrica 46, 33 (1978), for the loss.
+    """
+    generator = np.random.default_rng(8)
+    scores = np.abs(generator.normal(size=36))  # 37 times a level is no whole number: two scores would lose alike
+    assert least_lossy(scores, 37 / 36 * level) == conformal_quantile(scores, level)
+    weights, new = generator.uniform(0.2, 3.0, 36), 1.6
+    total = float(np.sum(weights))
+    assert least_lossy(scores, (total + new) / total * level, weights) == conformal_quantile(
+        scores, level, weights, new
+    )
+
+
+def test_a_function_that_is_constant_on_classes_has_the_class_based_quantiles(two_classes):
+    """Ho, Ortner & Wang (2026): the loss of such a function is a sum of those of its classes."""
+    # Of levels with three digits a few hundred points and one have no whole number.
+    levels, scores, features = np.array([0.503, 0.897]), two_classes[0][:900], two_classes[1][:900]
+    made = ByClass.fit(scores, features, levels, 2)
+    own = made.classes.classify(features)
+    for c in range(2):
+        here = scores[own == c]
+        assert list(made.table[c]) == [least_lossy(here, (len(here) + 1) / len(here) * p) for p in levels]
+        # Balancing the classes moves no constant of one.
+        assert least_lossy(here, 0.897, np.full(len(here), 1.0 / len(here))) == least_lossy(here, 0.897)
+    assert list(Regular.fit(scores, levels).quantiles_) == [least_lossy(scores, 901 / 900 * p) for p in levels]
+
+
+def test_new_points_lose_least_by_networks_and_classes_and_most_by_one_number(two_classes, flexible):
+    scores, features, _ = two_classes
+    generator = np.random.default_rng(9)
+    own = generator.integers(0, 2, 20_000)
+    new = np.where(own[:, None] == 0, -2.0, 2.0) + 0.3 * generator.normal(size=(20_000, 2))
+    error = np.abs(generator.normal(size=20_000)) * np.where(own == 0, 1.0, 3.0)
+    made = (flexible[0], ByClass.fit(scores, features, LEVELS, 2), Regular.fit(scores, LEVELS))
+    network, classes, one = (np.mean(pinball(error[:, None] - m.quantiles(new), LEVELS), axis=0) for m in made)
+    # The mean loss of half-normals, of σ = 1 and 3, is the least there is: 2 × 0.23661 and 2 × 0.12648.
+    assert_allclose(classes, [0.47322, 0.25297], rtol=0.03)
+    assert_allclose(network, classes, rtol=0.01)
+    assert np.all(one > 1.04 * classes)
+
+
+def test_two_classes_of_very_many_points():
+    """Half-normal errors of σ = 1 and 3 by their quantiles: one number covers one class too much, one too little."""
+    grid = stats.halfnorm.ppf((np.arange(20_000) + 0.5) / 20_000)
+    scores, own = np.concatenate([grid, 3.0 * grid]), np.repeat([0, 1], 20_000)
+    features = own[:, None] + 0.01 * np.random.default_rng(10).normal(size=(40_000, 1))
+    regular, classes = Regular.fit(scores, LEVELS), ByClass.fit(scores, features, LEVELS, 2)
+    one, two = regular.quantiles(features), classes.quantiles(features)
+    # Steps of the distribution function of 1/20 000, over a density of 0.07 at the least.
+    assert_allclose(one[0], [1.0785456752, 3.8456824310], atol=2e-3)
+    inside = [np.mean(scores[own == k, None] <= one[own == k], axis=0) for k in (0, 1)]
+    assert_allclose(inside, [[0.71921, 0.99988], [0.28079, 0.80012]], atol=2e-4)
+    for k, expected in [(0, [0.67449, 1.64485]), (1, [2.02347, 4.93456])]:
+        assert_allclose(two[own == k], np.broadcast_to(expected, (20_000, 2)), atol=2e-3)
+        covered = np.mean(scores[own == k, None] <= two[own == k], axis=0)
+        assert_allclose(covered, LEVELS, atol=1e-4)
+    assert_allclose([one[:, 1].mean(), two[:, 1].mean()], [3.8457, 3.2897], atol=2e-3)
+
+
+def test_the_least_loss_tells_the_mean_beyond_the_quantile():
+    """E(x | x > Q) is the mean and the least loss over 1 − p: of a normal distribution φ(z)/(1 − p).
+
+    Source: Rockafellar & Uryasev, J. Risk 2, 21 (2000), theorem 1.
+    """
+    grid = stats.norm.ppf((np.arange(400_000) + 0.5) / 400_000)
+    for level, expected in [(0.9, 1.754983), (0.95, 2.062713)]:
+        least = np.mean(pinball(grid - stats.norm.ppf(level), level))
+        assert_allclose(np.mean(grid) + least / (1.0 - level), expected, atol=1e-4)
+        assert_allclose(np.mean(grid[grid > stats.norm.ppf(level)]), expected, atol=1e-4)
+
+
 def test_losses_of_half_normals():
     for level, expected in [(0.5, 0.2366108650), (0.9, 0.1264828247)]:
         grid = stats.halfnorm.ppf((np.arange(400_000) + 0.5) / 400_000)

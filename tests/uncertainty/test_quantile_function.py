@@ -39,8 +39,18 @@ def test_a_gaussian_has_its_closed_forms(scale):
     assert_allclose(-np.mean(made.log_density(Z)), scores.nll(zero, std, Z), rtol=1e-4)
 
 
-def test_lengths_of_vectors_have_more_directions():
-    assert_allclose(QuantileFunction.gaussian(1.0, directions=3).width(0.9), 2.5003, atol=2e-4)
+@pytest.mark.parametrize(
+    ("directions", "level", "width"),
+    [(1, 0.5, 0.6744897502), (3, 0.5, 1.5381722545), (3, 0.68, 1.8724), (3, 0.9, 2.5003), (3, 0.95, 2.7955)],
+)
+def test_lengths_of_vectors_have_more_directions(directions, level, width):
+    """Quantiles of |N(0, 1)| and of χ with three degrees of freedom, to as many digits as are given."""
+    found = QuantileFunction.gaussian(1.0, directions=directions).width(level)
+    assert_allclose(found, width, atol=1e-9 if level == 0.5 else 5e-5)
+    assert_allclose(found, stats.chi(directions).ppf(level), rtol=1e-9)
+    # As many lengths of vectors lie within it.
+    lengths = stats.chi(directions).ppf((np.arange(4000) + 0.5) / 4000)
+    assert_allclose(QuantileFunction.from_scores(lengths).width(level), found, rtol=2e-3)
 
 
 def test_widths_are_the_order_statistics(heavy, empirical):

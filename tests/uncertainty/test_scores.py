@@ -102,6 +102,41 @@ def test_expected_scores_of_a_wrong_spread(std):
     assert_allclose(scores.nll(mean, stds, truth), expected_nll, atol=2e-3)
 
 
+def test_likelihood_exceeds_its_least_by_the_divergence_from_the_truth():
+    """KL(q‖p) = ⟨−ln p⟩ − ⟨−ln q⟩ over q, which mean ± σ of q stand for: only their squares count."""
+    truth = np.array([0.3 - 0.5, 0.3 + 0.5])
+
+    def nll(mean, std):
+        return scores.nll(np.full(2, mean), np.full(2, std), truth)
+
+    assert_allclose(nll(0.0, math.sqrt(0.5)) - nll(0.3, 0.5), 0.1865735903, atol=1e-10)
+    # What a label tells of a function of variance 0.04, by a noise of 0.01: Houlsby et al., arXiv:1112.5745.
+    both, noise = math.sqrt(0.05), 0.1
+    told = [scores.nll(np.zeros(2), np.full(2, s), np.array([-s, s])) for s in (both, noise)]
+    assert_allclose(told[0] - told[1], 0.8047189562, atol=1e-10)
+
+
+def test_expected_improvement_is_half_of_a_score():
+    """E max(b − y, 0) = (E|y − b| + b − μ)/2, and the score at b is E|y − b| − σ/√π.
+
+    Source: Jones, Schonlau & Welch, J. Glob. Optim. 13, 455 (1998), eq. 15.
+    """
+    mean, std, best = -0.2, 0.3, -0.1
+    score = scores.crps(np.array([mean]), np.array([std]), np.array([best]))
+    assert_allclose(0.5 * (score + std / math.sqrt(math.pi) + best - mean), 0.1762708343, atol=1e-10)
+
+
+def test_likelihood_is_least_where_spreads_are_scaled_to_unit_errors():
+    """One factor for all σ: the root of the mean square of errors in units of σ."""
+    error, std = np.array([0.02, -0.05, 0.01, 0.08]), np.array([0.03, 0.04, 0.02, 0.05])
+    factor = math.sqrt(scores.z_variance(np.zeros(4), std, error))
+    assert_allclose(factor, 1.0973769230, atol=1e-10)
+    assert_allclose(scores.z_variance(np.zeros(4), factor * std, error), 1.0, rtol=1e-12)
+    factors = np.linspace(0.9, 1.3, 4001)
+    losses = [scores.nll(np.zeros(4), f * std, error) for f in factors]
+    assert_allclose(factors[np.argmin(losses)], factor, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("ratio", "area"),
     [

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from gpjaxpot.errors import InputError
 from gpjaxpot.uncertainty import scores, vector_scores
+from gpjaxpot.uncertainty.ellipsoid import Ellipsoid
 
 
 @pytest.fixture
@@ -47,6 +48,30 @@ def test_mahalanobis_distance_with_a_full_covariance():
         np.array([[0.04, 0.11, -0.015]]), (covariance + np.eye(3) / 400)[None]
     )
     assert_allclose(np.sqrt(squared), [2.2910135124], atol=1e-6)
+
+
+def test_four_samples_of_a_force_and_their_noise():
+    """Mean and covariance of samples of one network with neurons left out, and a noise of precision 400.
+
+    Source: Gal & Ghahramani, ICML (2016), for the noise that is added.  Numbers are given to nine digits.
+    """
+    samples = np.array([[0.10, -0.20, 0.05], [0.14, -0.25, 0.00], [0.08, -0.18, 0.06], [0.12, -0.21, 0.03]])
+    centre, covariance = samples.mean(0), np.cov(samples.T)
+    assert_allclose(centre, [0.11, -0.21, 0.035], atol=1e-15)
+    expected = [[6.666667, -7.333333, -6.666667], [-7.333333, 8.666667, 7.666667], [-6.666667, 7.666667, 7.0]]
+    assert_allclose(1e4 * covariance, expected, atol=5e-7)
+    total, residual = covariance + np.eye(3) / 400, np.array([0.04, 0.11, -0.015])
+    length = 2.2910135124
+    region = Ellipsoid(centre, total, length)
+    assert_allclose(region.volume / (4 / 3 * math.pi * length**3), math.sqrt(2.97867037e-8), rtol=2e-9)
+    # Nothing is more certain than the noise allows.
+    assert np.all(region.axes[0] >= length / 20)
+    assert_allclose(vector_scores.mahalanobis_squared(residual[None], total[None]), [length**2], rtol=1e-10)
+    # The error ends on the surface of the region of that length.
+    assert Ellipsoid(centre, total, length * (1 + 1e-9)).contains(centre + residual)
+    assert not Ellipsoid(centre, total, length * (1 - 1e-9)).contains(centre + residual)
+    likelihood = 0.5 * (3 * math.log(2 * math.pi) + math.log(2.97867037e-8) + length**2)
+    assert_allclose(vector_scores.vector_nll(residual[None], total[None]), likelihood, rtol=1e-8)
 
 
 def test_calibrated_vectors_are_covered_as_promised(vectors):
