@@ -249,12 +249,12 @@ def retrieval_rows(name: str, result: dict[str, Any]) -> list[list[object]]:
 
 def draw(result: Mapping[str, Any]) -> Path:
     """The curves of all sets that there are, atoms above structures, as one figure."""
-    from gpjaxpot.plots.style import GREY, TWO_COLUMNS, finish, legend, line, new_figure
+    from gpjaxpot.plots.style import GREY, TWO_COLUMNS, finish, line, new_figure
 
-    figure = new_figure(TWO_COLUMNS, 3.8)
+    figure = new_figure(TWO_COLUMNS, 3.9)
     axes = figure.subplots(len(LARGE), len(result), sharex=True, sharey=True, squeeze=False)
     for column, (name, found) in zip(axes.T, result.items(), strict=True):
-        column[0].set_title(name)
+        column[0].set_title(name, fontsize=9)
         for one, points in zip(column, LARGE, strict=True):
             one.plot([0, 100], [0, 100], color=GREY, lw=0.8, label="chance")
             one.plot([0, 100 * LARGE[points], 100], [0, 100, 100], color=GREY, lw=1.0, ls=":", label="perfect order")
@@ -263,8 +263,10 @@ def draw(result: Mapping[str, Any]) -> Path:
                 one.plot(100 * LOOKED, 100 * np.array(curve), label=way, **line(k))
     for row, points in zip(axes, LARGE, strict=True):
         row[0].set(xlim=(0, 50), ylim=(0, 102), ylabel=f"of the {100 * LARGE[points]:g} % worst\n{points} found (%)")
-    figure.supxlabel("looked at, most uncertain first (%)", fontsize="medium")
-    legend(axes[-1, -1], loc="lower right")
+    figure.supxlabel("looked at, most uncertain first (%)", fontsize=9)
+    # Beside the axes: curves are everywhere.
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=8, frameon=False)
     path = RESULTS / "retrieval.png"
     finish(figure).savefig(path, dpi=150)
     return path
