@@ -45,6 +45,16 @@ Overrides = Annotated[
         show_default=False,
     ),
 ]
+DropBad = Annotated[
+    Path | None,
+    typer.Option(
+        "--drop-bad",
+        metavar="F.xyz",
+        help="Leave out structures that cannot be read or must not be fitted, at most half of them; say which and why, "
+        "and write them to this file.",
+        show_default=False,
+    ),
+]
 Raw = Annotated[
     bool,
     typer.Option("--raw", help="Uncertainties as the model gives them, without calibration."),

@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from gpjaxpot.structures.files import check_writable
 from gpjaxpot.structures.finding import Finding
 from gpjaxpot.structures.io import read_with_summary
 from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.nearest import check_nearest
+from gpjaxpot.structures.rejected import Rejected
 from gpjaxpot.structures.structure_check import check_structures
 
 if TYPE_CHECKING:
@@ -27,19 +29,24 @@ def read_data(
     keys: Sequence[str] | None,
     title: str = "Data",
     labels_required: bool = True,
+    rejected: list[Rejected] | None = None,
 ) -> list[Frame]:
     """Return the frames of the files, having printed what was found in them.
+
+    Where a list `rejected` is given, structures that cannot be used by themselves are put there, and not refused.
 
     Raises:
         InputError: if they cannot be read, or have no labels where some are required.
     """
     named = _named(keys or [])
     try:
-        frames, summary = read_with_summary(*paths, keys=named, labels_required=labels_required)
+        frames, summary = read_with_summary(
+            *paths, keys=named, labels_required=labels_required, rejected=rejected
+        )
     except InputError as error:
-        raise InputError(_as_options(str(error))) from error
+        raise InputError(as_options(str(error))) from error
     report.heading(title)
-    report.pairs((text[:7].strip(), _as_options(text[7:])) for text in summary.table())
+    report.pairs((text[:7].strip(), as_options(text[7:])) for text in summary.table())
     return frames
 
 
@@ -58,6 +65,14 @@ def warn_of_fitted(potential: "Potential", frames: Sequence[Frame]) -> None:
         _show(findings)
 
 
+def warn_of_nearer(least: Mapping[str, float], frames: Sequence[Frame]) -> frozenset[int]:
+    """Print a warning if atoms are nearer than `least` (Å, by pair); return the places of these structures."""
+    findings = check_nearest(least, frames)
+    if findings:
+        _show(findings)
+    return frozenset(i for finding in findings for i in finding.frames)
+
+
 def _show(findings: Sequence[Finding]) -> None:
     rows = []
     for finding in findings:
@@ -70,8 +85,12 @@ def refuse_faults(findings: Sequence[Finding]) -> None:
     """Raise an InputError with all findings that forbid a fit, if there are any."""
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        texts = "\n".join(f"  {finding.message}\n    → {finding.remedy}" for finding in errors)
+        texts = "\n".join(f"  {finding.message}\n    → {finding.remedy}{_or_drop(finding)}" for finding in errors)
         raise InputError(f"these data must not be fitted:\n{texts}")
+
+
+def _or_drop(finding: Finding) -> str:
+    return "; or leave them out: --drop-bad rejected.xyz" if finding.droppable else ""
 
 
 def refuse_bad_structures(frames: Sequence[Frame]) -> None:
@@ -100,7 +119,7 @@ def _named(keys: Sequence[str]) -> dict[str, str]:
     return named
 
 
-def _as_options(text: str) -> str:
+def as_options(text: str) -> str:
     """Return a message of the Python interface with the remedy that this one has."""
 
     def options(match: re.Match[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gpjaxpot.cli.arguments import Config, Data, Keys, Overrides
+from gpjaxpot.cli.arguments import Config, Data, DropBad, Keys, Overrides
 
 if TYPE_CHECKING:
     from gpjaxpot.potential.potential import Potential
@@ -42,6 +42,7 @@ def fit(
         int | None,
         typer.Option(help="Of every random choice; short for --set train.seed=N."),
     ] = None,
+    drop_bad: DropBad = None,
     key: Keys = None,
 ) -> None:
     """Fit a potential to labelled structures and write it to one file.
@@ -52,19 +53,22 @@ def fit(
     from gpjaxpot.cli import report
     from gpjaxpot.cli.choices import show_choices
     from gpjaxpot.cli.data import check_output, read_data, refuse_faults, show_findings
+    from gpjaxpot.cli.drop_bad import Dropping
     from gpjaxpot.potential.linter import lint
     from gpjaxpot.potential.settings import load_settings
     from gpjaxpot.structures.check import check
     from gpjaxpot.structures.copies import check_leakage
 
     check_output(output, [*data, *(test or []), config])
+    dropping = Dropping(drop_bad, [*data, *(test or []), config], output)
     overrides = [*(set_ or []), *([] if seed is None else [f"train.seed={seed}"])]
     settings = load_settings(config, overrides)
-    frames = read_data(data, key, "Training data")
+    frames = dropping.left(read_data(data, key, "Training data", rejected=dropping.rejected))
     test_frames = _read_test(test, key, frames)
     findings = [*check(frames), *check_leakage(frames, test_frames), *lint(settings, frames)]
     show_findings(findings)
     refuse_faults(findings)
+    dropping.write()
 
     begun = time.monotonic()
     potential = _fit_or_say_how_to_resume(frames, settings, output)

@@ -9,7 +9,7 @@ from gpjaxpot.cli.arguments import Model
 from gpjaxpot.structures.elements import symbol
 
 _UNITS = {
-    **dict.fromkeys(("cutoff", "sigma", "cutoff_width", "radial_scale", "outer"), "Å"),
+    **dict.fromkeys(("cutoff", "sigma", "cutoff_width", "radial_scale", "outer", "least_distances"), "Å"),
     **dict.fromkeys(("energy", "isolated_energy", "energy_per_species", "values"), "eV"),
     **dict.fromkeys(("time", "fit_seconds"), "s"),
     "variance": "eV²",
@@ -17,6 +17,8 @@ _UNITS = {
     "stress": "eV/Å³",
     "memory": "GB",
 }
+# Which no person reads; `--json` has them.
+_FOR_PROGRAMS = {"structure_marks"}
 # Names of lists of atomic numbers, which people read as symbols.
 _ELEMENTS = {"species", "numbers"}
 
@@ -44,7 +46,7 @@ def info(
         typer.echo(json.dumps(summary, indent=2, allow_nan=False))
         return
     report.heading(f"{model} ({report.memory(model.stat().st_size)})")
-    single = {name: value for name, value in summary.items() if not _nested(value)}
+    single = {name: value for name, value in summary.items() if not _nested(value) and name not in _FOR_PROGRAMS}
     error = single.pop(STANDARD_ERROR, None)
     texts = {name: _text(name, value) for name, value in single.items()}
     if error is not None:
@@ -53,7 +55,7 @@ def info(
     for name, value in summary.items():
         if _nested(value) and name != "choices":
             report.heading(_words(name))
-            report.pairs(_flat(value))
+            report.pairs((path.partition(".")[2], text) for path, text in _flat(value, name))
     show_choices(potential)
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from gpjaxpot.potential.potential import Potential
 
 _SUFFIXES = {".xyz", ".extxyz"}
+BELOW_TRAINING = "below_training_min_distance"
+"""Key of what is said of each structure, after GPJ_."""
 
 
 def predict(
@@ -42,12 +44,14 @@ def predict(
     GPJ_calibrated names), and raw ones: `_uncertainty_raw`, `_uncertainty_epistemic` (too
     little data) and `_uncertainty_aleatoric` (noise of the labels), and, of a model with a
     posterior over levels, `_uncertainty_epistemic_within` and `…_between`. GPJ_novelty above 1
-    marks environments unlike those that were calibrated on. Labels in DATA are kept under
+    marks environments unlike those that were calibrated on, GPJ_below_training_min_distance
+    structures in which atoms come nearer to each other than in any of the fit. Labels in DATA are kept under
     `REF_energy`, `REF_forces` and `REF_stress`.
     """
+    from gpjaxpot.applications.least_distances import least_distances_of
     from gpjaxpot.applications.species import check_species
     from gpjaxpot.cli import report
-    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures
+    from gpjaxpot.cli.data import check_output, read_data, refuse_bad_structures, warn_of_nearer
     from gpjaxpot.potential.potential import Potential
     from gpjaxpot.structures.io import write_predictions
 
@@ -58,6 +62,9 @@ def predict(
     frames = read_data(data, key, labels_required=False)
     refuse_bad_structures(frames)
     check_species(frames, potential.species)
+    least = least_distances_of(potential)
+    nearer = warn_of_nearer(least, frames)
+    flags = {BELOW_TRAINING: [i in nearer for i in range(len(frames))]} if least else {}
     predictions = []
     neighbours = potential.neighbours()
     with report.progress() as show:
@@ -67,7 +74,7 @@ def predict(
             show("predicting", done, len(frames))
     if not no_uncertainty:
         _show_least_certain(potential, frames, predictions, raw)
-    write_predictions(output, frames, predictions, levels=interval or (), raw=raw)
+    write_predictions(output, frames, predictions, levels=interval or (), raw=raw, flags=flags)
     report.line(f"\nwrote  {output}")
 
 

@@ -22,6 +22,7 @@ from gpjaxpot.potential.sparse_model import SparseModel
 from gpjaxpot.potential.training import Observations
 from gpjaxpot.structures.duplicates import mark
 from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.nearest import nearest_by_pair
 from gpjaxpot.structures.reference import EnergyReference
 
 UNITS = {"energy": "eV", "length": "Å", "forces": "eV/Å", "stress": "eV/Å³"}
@@ -79,6 +80,7 @@ def make_record(
         "units": UNITS,
         "versions": versions(),
         "fingerprint": fingerprint(frames),
+        "least_distances": nearest_by_pair(frames, kernel.species, kernel.reach),
         "structure_marks": [mark(f) for f in frames if len(f.structure) > 1],
     }
 

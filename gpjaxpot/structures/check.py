@@ -10,17 +10,27 @@ from gpjaxpot.structures.elements import symbols
 from gpjaxpot.structures.finding import LEVELS, Finding, listed
 from gpjaxpot.structures.force_fit import fit_forces
 from gpjaxpot.structures.labels import Frame, is_isolated_group
-from gpjaxpot.structures.mixed import check_offsets
+from gpjaxpot.structures.mixed import check_group_offsets, check_offsets
+from gpjaxpot.structures.neighbouring_work import neighbouring_works
 from gpjaxpot.structures.outliers import check_energies, check_forces
 from gpjaxpot.structures.placeholders import check_placeholders
 from gpjaxpot.structures.reference import composition_rank
+from gpjaxpot.structures.residual_check import check_related, check_residuals
 from gpjaxpot.structures.shapes import shape
 from gpjaxpot.structures.size_check import check_sizes
 from gpjaxpot.structures.structure_check import check_slabs, check_structures
-from gpjaxpot.structures.units_check import check_units
+from gpjaxpot.structures.units_check import check_units, energies_of_fit
 
 NET_FORCE = 0.05
 """eV/Å; a total force larger than this is no derivative of an energy."""
+
+# With any of these, energies are no integral of the forces: one word of it is enough.
+_OF_ENERGIES = frozenset(
+    {
+        "force-sign", "energy-per-atom", "force-energy-units", "force-energy-slope", "energy-outlier", "energy-offset",
+        "zero-energy", "constant-energy", "zero-forces",
+    }
+)  # fmt: skip
 
 _Check = Callable[[Sequence[Frame]], Iterator[Finding]]
 
@@ -46,10 +56,20 @@ def _check_all_labels(frames: Sequence[Frame]) -> list[Finding]:
     findings = [finding for one in _QUICK for finding in one(frames)]
     shapes = [shape(frame.structure) for frame in frames]
     findings += [*check_copies(frames, shapes), *check_offsets(frames, shapes)]
-    fit = fit_forces(frames)
-    units = [] if fit is None else list(check_units(frames, fit))
+    fit, works = fit_forces(frames), neighbouring_works(frames)
+    units = [] if fit is None else list(check_units(frames, fit, works))
     # What is wrong by a known factor is also of an odd size; one word of it is enough.
-    return findings + (units or list(check_sizes(frames)))
+    findings += units or check_sizes(frames)
+    if fit is not None and not _of_energies(findings):
+        findings += check_group_offsets(frames, shapes, fit)
+    if not _of_energies(findings):
+        unrelated = [] if fit is None else list(check_related(frames, fit, energies_of_fit(frames, fit)))
+        findings += unrelated or check_residuals(frames, works)
+    return findings
+
+
+def _of_energies(findings: Sequence[Finding]) -> bool:
+    return any(finding.code in _OF_ENERGIES for finding in findings)
 
 
 def _places(frames: Sequence[Frame], indices: Sequence[int]) -> str:

@@ -32,6 +32,7 @@ def check_duplicates(frames: Sequence[Frame]) -> Iterator[Finding]:
             f"{_place(frames, a)} and {_place(frames, b)}: {text}",
             tuple(sorted({i for a, b, _ in against for i in (a, b)})),
             "keep the right one; if the settings of the calculation differ, do not mix them",
+            droppable=True,
         )
     spare = [i for group in groups for i in group[1:]]
     if spare:

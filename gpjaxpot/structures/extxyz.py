@@ -30,6 +30,10 @@ class TextFrame:
     comment: str
     rows: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """Return the lines as they stood."""
+        return "\n".join([str(len(self.rows)), self.comment, *self.rows]) + "\n"
+
 
 def split_frames(lines: Iterable[str], name: str) -> Iterator[TextFrame]:
     """Yield the frames of a file one by one; `name` stands in the messages.
@@ -78,7 +82,7 @@ def parse_frame(text: TextFrame, name: str, frame: int) -> RawFrame:
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     notes = (FORTRAN_NOTE,) if lenient else ()
-    return RawFrame(structure, {**values, **table}, f"{where}", notes)
+    return RawFrame(structure, {**values, **table}, f"{where}", notes, text.__str__)
 
 
 def number_like(value: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 
 from gpjaxpot.structures.elements import SYMBOLS
 from gpjaxpot.structures.extxyz import PLAIN_COLUMNS
+from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.structure import Structure
 
 
@@ -31,7 +32,7 @@ def format_frame(
         layout += f":{key}:R:{block.shape[1]}"
         blocks.append(block)
     parts.append(f"Properties={layout}")
-    parts += [f"{key}={_quoted(_value(value))}" for key, value in info.items()]
+    parts += [f"{key}={quoted(_value(value))}" for key, value in info.items()]
     parts.append(f'pbc="{" ".join("FT"[flag] for flag in structure.pbc)}"')
     rows = np.concatenate(blocks, axis=1).tolist()
     lines = [str(len(structure)), " ".join(parts)]
@@ -42,6 +43,21 @@ def format_frame(
     return "\n".join(lines) + "\n"
 
 
+def label_values(frame: Frame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return what is known of a frame as `format_frame` wants it, under names that are read again."""
+    labels = frame.labels
+    info = {
+        "config_type": frame.group,
+        "REF_energy": labels.energy,
+        "REF_stress": labels.stress,
+        "energy_sigma": labels.energy_sigma,
+        "force_sigma": labels.forces_sigma,
+        "stress_sigma": labels.stress_sigma,
+    }
+    columns = {} if labels.forces is None else {"REF_forces": labels.forces}
+    return {key: value for key, value in info.items() if value is not None}, columns
+
+
 def _value(value: Any) -> str:
     if isinstance(value, bool | np.bool_):
         return "FT"[bool(value)]
@@ -50,7 +66,8 @@ def _value(value: Any) -> str:
     return " ".join(map(repr, np.asarray(value, dtype=np.float64).reshape(-1).tolist()))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Return text as the value of a key: in quotes where it needs them."""
     if re.fullmatch(r"[^\s\"'{}\[\]=\\,]+", text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")

@@ -12,7 +12,8 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 class Finding:
     """One diagnosis: an error must not be fitted, a warning should be looked at.
 
-    `code` names the kind, `frames` are the indices of the structures concerned.
+    `code` names the kind, `frames` are the indices of the structures concerned; `droppable` says
+    whether it is gone when these are left out, and not a fault of the set as a whole.
     """
 
     level: Level
@@ -20,6 +21,7 @@ class Finding:
     message: str
     frames: tuple[int, ...] = ()
     remedy: str = ""
+    droppable: bool = False
 
     def __str__(self) -> str:
         """Return the finding as one line of text."""

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from gpjaxpot.errors import InputError, did_you_mean
-from gpjaxpot.structures.extxyz_text import format_frame
+from gpjaxpot.structures.extxyz_text import format_frame, label_values
 from gpjaxpot.structures.files import atomic_write
 from gpjaxpot.structures.keys import check_named, find_labels
 from gpjaxpot.structures.labels import Frame
+from gpjaxpot.structures.rejected import Rejected
 from gpjaxpot.structures.sources import Index, raw_frames
 from gpjaxpot.structures.structure import Structure
 from gpjaxpot.structures.summary import ReadSummary, Tally
@@ -58,18 +59,32 @@ def read_with_summary(
     index: Index = ":",
     keys: Mapping[str, str] | None = None,
     labels_required: bool = True,
+    rejected: list[Rejected] | None = None,
 ) -> tuple[list[Frame], ReadSummary]:
-    """Do what `read` does, and return what was found beside the frames."""
+    """Do what `read` does, and return what was found beside the frames.
+
+    Where a list `rejected` is given, structures that cannot be read or used by themselves are put there, each with the
+    reason, instead of ending the reading.
+    """
     if not paths:
         raise InputError("no file to read: give at least one path")
     named = check_named(keys)
     tally = Tally()
     frames = []
     for path in paths:
-        for raw in raw_frames(path, index):
-            found = find_labels(raw, named)
+        for raw in raw_frames(path, index, rejected):
+            try:
+                found = find_labels(raw, named)
+                frame = Frame(raw.structure, found.labels, found.group, raw.source)
+            except InputError as error:
+                if rejected is None:
+                    raise
+                rejected.append(Rejected(raw.source, str(error), raw.text()))
+                continue
             tally.add(raw, found)
-            frames.append(Frame(raw.structure, found.labels, found.group, raw.source))
+            frames.append(frame)
+    if rejected and not frames:
+        raise InputError(f"not one structure can be used; the first: {rejected[0].reason}")
     names = [os.fspath(path) for path in paths]
     if labels_required:
         _check_named_found(named, tally, names)
@@ -86,6 +101,7 @@ def write_predictions(
     *,
     levels: Sequence[float] = (),
     raw: bool = False,
+    flags: Mapping[str, Sequence[bool]] | None = None,
 ) -> None:
     """Write structures with predictions as extended XYZ, with all digits, whole or not at all.
 
@@ -106,6 +122,7 @@ def write_predictions(
         raw: whether `…_uncertainty` is the raw spread, whatever a calibration says.
         levels: probabilities of intervals whose half-widths are written too, under `…_halfwidth_0.9`
             and so on, where the calibration has enough data for them.
+        flags: more to be said of each structure, by names that the prefix is put before.
         prefix: of the keys of predictions; not "REF_".
 
     Raises:
@@ -116,9 +133,10 @@ def write_predictions(
     if prefix in {"", "REF_"}:
         raise InputError(f"prefix '{prefix}' would make predictions look like labels: choose GPJ_")
     with atomic_write(path) as out:
-        for item, prediction in zip(structures, predictions, strict=True):
+        for place, (item, prediction) in enumerate(zip(structures, predictions, strict=True)):
             frame = _as_frame(item)
-            info, columns = _label_values(frame)
+            info, columns = label_values(frame)
+            info |= {prefix + name: bool(values[place]) for name, values in (flags or {}).items()}
             _add_prediction(info, columns, prediction, prefix, len(frame.structure), levels, raw)
             out.write(format_frame(frame.structure, info, columns))
 
@@ -127,20 +145,6 @@ def _as_frame(item: Any) -> Frame:
     if isinstance(item, Frame):
         return item
     return Frame(item if isinstance(item, Structure) else Structure.from_ase(item))
-
-
-def _label_values(frame: Frame) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    labels = frame.labels
-    info = {
-        "config_type": frame.group,
-        "REF_energy": labels.energy,
-        "REF_stress": labels.stress,
-        "energy_sigma": labels.energy_sigma,
-        "force_sigma": labels.forces_sigma,
-        "stress_sigma": labels.stress_sigma,
-    }
-    columns = {} if labels.forces is None else {"REF_forces": labels.forces}
-    return {key: value for key, value in info.items() if value is not None}, columns
 
 
 def _add_prediction(

@@ -10,6 +10,8 @@ from gpjaxpot.structures.reference import fit_reference
 
 # A force is worth a word only above this (eV/Å), however quiet the other structures are.
 _LARGE_FORCE = 15.0
+# What is usual for the noise of strong forces: a share of them.
+_SIGMA = 0.1
 _LARGE_ENERGY = 2.0  # eV/atom
 _ROBUST_WIDTHS = 10.0
 # Enough beside twenty times the median; hot cells among small strained ones reach 5 (TiAl at 5000 K).
@@ -52,7 +54,8 @@ def check_forces(frames: Sequence[Frame]) -> Iterator[Finding]:
             f"{largest.max():.1f}, median of the largest {np.median(largest):.2f} eV/Å), worst "
             f"{frames[worst].source or worst}",
             tuple(indices),
-            "check their convergence; if they are meant, give them a larger force_sigma",
+            "check their convergence; if they are meant, give them a force_sigma of a tenth of their largest force "
+            f"({_SIGMA * largest.max():.2g} eV/Å for the worst), so that they do not rule the fit",
         )
 
 

@@ -25,6 +25,8 @@ class Slope:
     correlation: float
     n: int
     """Differences it rests on."""
+    open: float = 0.0
+    """What `spread` leaves open of the predicted differences, over their own size."""
 
 
 def energy_slope(
@@ -60,6 +62,7 @@ def energy_slope(
     if not (e @ e > 0 and q @ q > 0):
         return None
     covariance = known @ known.T
+    left_open = float(np.sqrt(np.trace(covariance) / (q @ q)))
     best, found = -np.inf, None
     for noise in _SHARES * float(np.mean(q**2)):
         factor = np.linalg.cholesky(covariance + noise * np.eye(len(e)))
@@ -72,5 +75,5 @@ def energy_slope(
             # Errors that are larger than foreseen widen the standard deviation.
             surplus = max(1.0, float(rest @ rest) / max(len(e) - 1, 1))
             correlation = float(a @ b / np.sqrt((a @ a) * (b @ b)))
-            found = Slope(value, float(np.sqrt(surplus / (a @ a))), correlation, len(e))
+            found = Slope(value, float(np.sqrt(surplus / (a @ a))), correlation, len(e), left_open)
     return found

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import os
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from gpjaxpot.errors import InputError, did_you_mean
 from gpjaxpot.structures.extxyz import parse_frame, split_frames
 from gpjaxpot.structures.raw import RawFrame
+from gpjaxpot.structures.rejected import Rejected
 from gpjaxpot.structures.structure import Structure
 
 Index = int | slice | str
@@ -25,10 +27,13 @@ _OPENERS: dict[str, Callable[..., IO[Any]]] = {
 }
 
 
-def raw_frames(path: str | os.PathLike[str], index: Index = ":") -> Iterator[RawFrame]:
+def raw_frames(
+    path: str | os.PathLike[str], index: Index = ":", rejected: list[Rejected] | None = None
+) -> Iterator[RawFrame]:
     """Yield the frames of one file that `index` chooses, in the file's order.
 
-    Frames are counted from 0, as by `ase.io.read`, also in the messages.
+    Frames are counted from 0, as by `ase.io.read`, also in the messages. Where a list `rejected` is given, a frame that
+    cannot be understood by itself is put there instead of ending the reading.
 
     Raises:
         InputError: naming file, frame and, for extended XYZ, line, for a file that is
@@ -39,10 +44,18 @@ def raw_frames(path: str | os.PathLike[str], index: Index = ":") -> Iterator[Raw
     chosen = parse_index(index)
     kind = _format(file)
     if kind == "extxyz":
-        yield from _extended_xyz(file, chosen)
+        yield from _extended_xyz(file, chosen, rejected)
         return
     for number, atoms in _choose(_ase_frames(file, kind), chosen, str(file)):
-        yield _from_ase(atoms, f"{file}, frame {number}")
+        source = f"{file}, frame {number}"
+        try:
+            raw = _from_ase(atoms, source)
+        except InputError as error:
+            if rejected is None:
+                raise
+            rejected.append(Rejected(source, str(error), _text(atoms)))
+        else:
+            yield raw
 
 
 def parse_index(index: Index) -> slice:
@@ -124,12 +137,19 @@ def _choose(items: Iterator[Any], chosen: slice, name: str) -> Iterator[tuple[in
         yield number, every[number]
 
 
-def _extended_xyz(file: Path, chosen: slice) -> Iterator[RawFrame]:
+def _extended_xyz(file: Path, chosen: slice, rejected: list[Rejected] | None) -> Iterator[RawFrame]:
     opener = _OPENERS.get(file.suffix.lower(), open)
     try:
         with opener(file, "rt", encoding="utf-8-sig") as lines:
             for number, text in _choose(split_frames(lines, str(file)), chosen, str(file)):
-                yield parse_frame(text, str(file), number)
+                try:
+                    raw = parse_frame(text, str(file), number)
+                except InputError as error:
+                    if rejected is None:
+                        raise
+                    rejected.append(Rejected(f"{file}, frame {number} (line {text.line})", str(error), str(text)))
+                else:
+                    yield raw
     except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
         raise InputError(
             f"{file} cannot be read as text ({error}): "
@@ -202,7 +222,19 @@ def _from_ase(atoms: Any, source: str) -> RawFrame:
                 "structure's info or arrays, and they differ: remove one"
             )
         values[key] = value
-    return RawFrame(structure, values, source)
+    return RawFrame(structure, values, source, text=lambda: _text(atoms))
+
+
+def _text(atoms: Any) -> str:
+    """Return a frame as ASE writes extended XYZ; "" if it cannot."""
+    from ase.io import write
+
+    lines = StringIO()
+    try:
+        write(lines, atoms, format="extxyz")
+    except Exception:  # ASE's writer raises whatever the values led it into
+        return ""
+    return lines.getvalue()
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -70,6 +70,7 @@ def _check_finite(frames: Sequence[Frame]) -> Iterator[Finding]:
                     f"{name} of {_places(frames, [i])} have values that are not finite",
                     (i,),
                     "correct them, or remove the label or the structure",
+                    droppable=True,
                 )
 
 
@@ -103,6 +104,7 @@ def _check_distances(frames: Sequence[Frame]) -> Iterator[Finding]:
                 f"in {_places(frames, [worst])}",
                 tuple(indices),
                 remedy,
+                droppable=True,
             )
 
 

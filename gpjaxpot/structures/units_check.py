@@ -9,6 +9,7 @@ from gpjaxpot.structures.finding import Finding
 from gpjaxpot.structures.force_fit import ForceFit
 from gpjaxpot.structures.labels import Frame
 from gpjaxpot.structures.mixed import composition
+from gpjaxpot.structures.neighbouring_work import Works, trusted_slope, unrelated
 from gpjaxpot.structures.slope import Slope, energy_slope
 from gpjaxpot.structures.stress_check import check_stress
 
@@ -45,21 +46,33 @@ _ENERGIES_OVER_FORCES = (
 """Energy differences over those that the forces tell, what makes such a ratio, and what to do."""
 
 
-def check_units(frames: Sequence[Frame], fit: ForceFit) -> Iterator[Finding]:
+def check_units(frames: Sequence[Frame], fit: ForceFit, works: Sequence[Works] = ()) -> Iterator[Finding]:
     """Yield an error where energies contradict forces by a sign or a unit, or stresses do.
 
     A model of the forces alone predicts energy differences; their slope against the energies is
-    1 in healthy data. Nothing is said where the model explains too little to be sure.
+    1 in healthy data. Where the model explains too little to be sure, the work of the forces between neighbouring
+    structures may tell the same; where that tells nothing either, nothing is said. Where energies do not follow that
+    work at any slope, no sign or unit is at fault (`residual_check.py` has a word for it).
 
     Args:
         frames: all structures.
         fit: of `frames`, by `fit_forces`.
+        works: between neighbours among `frames`, by `neighbouring_works`.
     """
     used = [frames[i] for i in fit.frames]
-    total = _slope(used, fit)
+    total = energies_of_fit(frames, fit)
     findings = [] if total is None else list(_check_energies(used, fit, total))
+    if unrelated(works):
+        findings = []
+    elif not findings and not (total is not None and _healthy(total) and _sure(total)):
+        findings = list(_check_works(works))
     # Stresses are compared with the forces, which are not to be trusted then.
     yield from findings or check_stress(used, fit, total is not None and _healthy(total) and _sure(total))
+
+
+def energies_of_fit(frames: Sequence[Frame], fit: ForceFit) -> Slope | None:
+    """Return the slope of the energies that the forces tell against the labels; None of too few differences."""
+    return _slope([frames[i] for i in fit.frames], fit)
 
 
 def _slope(used: Sequence[Frame], fit: ForceFit, per_atom: bool = False) -> Slope | None:
@@ -109,6 +122,26 @@ def _check_energies(used: Sequence[Frame], fit: ForceFit, total: Slope) -> Itera
             return
     if _sure(total):
         yield from _of_units(total, alike, places)
+
+
+def _check_works(works: Sequence[Works]) -> Iterator[Finding]:
+    for part in works:
+        slope = trusted_slope(part)
+        if slope is None or _healthy(slope):
+            continue
+        places = tuple(sorted({int(i) for i in (*part.first, *part.second)}))
+        if slope.value < 0:
+            yield Finding(
+                "error",
+                "force-sign",
+                "the forces have the sign of gradients: the work that they do from one structure to one near it runs "
+                f"against the change of the energies ({_numbers(slope)})",
+                places,
+                "multiply the forces by -1 (or the energies, if theirs is the wrong sign)",
+            )
+        per_atom = (1 / part.n_atoms, f"energies per atom, of {part.n_atoms} atoms each", "give total energies")
+        yield from _of_units(slope, [*_ENERGIES_OVER_FORCES, per_atom], places)
+        return
 
 
 def _of_units(slope: Slope, kinds: Sequence[tuple[float, str, str]], places: tuple[int, ...]) -> Iterator[Finding]:

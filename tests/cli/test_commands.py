@@ -289,6 +289,8 @@ def test_info_tells_what_is_inside(files):
     summary = json.loads(run("info", files.model, "--json").stdout)
     for words in ("sparse", "Choices", "Si", "3.5 Å", "0.1.0"):
         assert words in result.stdout
+    assert re.search(rf"Si-Si +{summary['least_distances']['Si-Si']:.6g} Å", result.stdout)
+    assert summary["structure_marks"][0] not in result.stdout
     # Folded at the end of the line.
     assert summary["fingerprint"] in re.sub(r"\s", "", result.stdout)
     assert widest(result.stdout.replace(str(files.model), "")) <= 80

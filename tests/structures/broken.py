@@ -9,8 +9,10 @@ import numpy as np
 from gpjaxpot import units
 from gpjaxpot.datasets import lithium
 from gpjaxpot.structures.extxyz_text import format_frame
+from tests.structures import trajectory
 
 ALL = range(12)
+STEPS = range(trajectory.N_FRAMES)
 
 
 @dataclass
@@ -133,6 +135,28 @@ def two_levels(sheets):
     return sheets
 
 
+def along(energy: Callable[[list[dict], int], float], group: Callable[[int], str] = lambda i: "MD"):
+    """Return what puts a trajectory in place of the sheets, with this energy and this group at each step."""
+
+    def spoil(_):
+        steps = trajectory.steps()
+        return [
+            Sheet(
+                s["atoms"].positions.copy(),
+                s["atoms"].numbers,
+                np.array(s["atoms"].cell),
+                True,
+                energy(steps, i),
+                s["forces"],
+                s["stress"],
+                group(i),
+            )
+            for i, s in enumerate(steps)
+        ]
+
+    return spoil
+
+
 def close(distance: float):
     """Return what moves the second atom of frame 5 to this distance from the first."""
 
@@ -211,6 +235,22 @@ ZOO = {
         one(4, energy=lambda s: s.energy - 20.0 * len(s.numbers)), "energy-outlier", (4,)
     ),
     "two levels of theory": Beast(two_levels, "energy-offset", tuple(range(12, 20)), "other functional"),
+    "smeared energies, not free ones": Beast(
+        along(lambda s, i: s[i]["energy"] + s[i]["smearing"]), "energy-residual", STEPS, "free energy"
+    ),
+    "kinetic energy in the energies": Beast(
+        along(lambda s, i: s[i]["energy"] + s[i]["kinetic"]), "energy-residual", STEPS, "kinetic energy"
+    ),
+    "energies of one digit": Beast(along(lambda s, i: round(s[i]["energy"], 1)), "energy-residual", STEPS, "digits"),
+    "energies of other frames": Beast(
+        along(lambda s, i: s[(i + 11) % len(s)]["energy"]), "energy-unrelated", STEPS, "in the same order"
+    ),
+    "a group with another plane-wave cutoff": Beast(
+        along(lambda s, i: s[i]["energy"] + 0.16 * (i % 4 == 3), lambda i: "low cutoff" if i % 4 == 3 else "MD"),
+        "energy-offset",
+        tuple(range(3, trajectory.N_FRAMES, 4)),
+        "group low cutoff (10) against group MD (30)",
+    ),
     "energy 0 for missing": Beast(one(7, energy=lambda s: 0.0), "zero-energy", (7,), "remove the label"),
     "forces 0 for missing": Beast(each(forces=lambda s: 0.0 * s.forces), "zero-forces", ALL, "remove the label"),
     "stress 0 for missing": Beast(each(stress=lambda s: 0.0 * s.stress), "zero-stress", ALL, "remove the label"),

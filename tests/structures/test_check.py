@@ -129,6 +129,8 @@ def test_large_forces_stand_out(healthy):
     found = {f.code: f for f in check([with_labels(healthy[0], forces=forces), *healthy[1:]])}
     assert found["force-outlier"].frames == (0,)
     assert "changed" in found["force-outlier"].message
+    # A tenth of 200 eV/Å, to two digits.
+    assert "force_sigma of a tenth of their largest force (20 eV/Å" in found["force-outlier"].remedy
 
 
 def test_an_energy_of_another_zero_stands_out(healthy):

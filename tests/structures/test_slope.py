@@ -37,6 +37,13 @@ def test_slope_in_spite_of_a_soft_direction(slope):
     assert np.mean(np.square(scores)) == pytest.approx(1.0, abs=0.9)
 
 
+def test_what_the_spread_leaves_open_is_a_share_of_the_differences():
+    actual, predicted, spread = draw(1.0, 0)
+    found = energy_slope(actual, predicted, spread, [1] * N, ["a"] * N)
+    centred = [values - values.mean(axis=0) for values in (predicted, spread)]
+    assert found.open == pytest.approx(np.linalg.norm(centred[1]) / np.linalg.norm(centred[0]))
+
+
 def test_constants_of_groups_and_sizes_are_left_free():
     actual, predicted, spread = draw(1.0, 1)
     sizes = np.arange(N) % 7 + 1
