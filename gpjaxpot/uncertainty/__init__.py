@@ -1,5 +1,6 @@
 """Scores of uncertainties, and calibrations that make them hold, as functions of arrays: for any model."""
 
+from gpjaxpot.uncertainty.alpha import alpha_absolute, alpha_crps, alpha_squared
 from gpjaxpot.uncertainty.bootstrap import share_interval
 from gpjaxpot.uncertainty.calibrator import AbstractCalibrator
 from gpjaxpot.uncertainty.classes import ByClass, GaussianClasses
@@ -15,6 +16,12 @@ from gpjaxpot.uncertainty.conformalised import Conformalised
 from gpjaxpot.uncertainty.distribution_scores import distribution_scores
 from gpjaxpot.uncertainty.ellipsoid import Ellipsoid
 from gpjaxpot.uncertainty.flexible import Flexible, QuantileNetwork, cross_fit, pinball
+from gpjaxpot.uncertainty.members import (
+    ensemble_alpha,
+    ensemble_covariance,
+    ensemble_rescaled,
+    ensemble_std,
+)
 from gpjaxpot.uncertainty.novelty import Novelty
 from gpjaxpot.uncertainty.quantile_function import ONE_SIGMA, QuantileFunction
 from gpjaxpot.uncertainty.reduction import Reduction
@@ -62,6 +69,9 @@ __all__ = [
     "Reduction",
     "Regular",
     "Remoteness",
+    "alpha_absolute",
+    "alpha_crps",
+    "alpha_squared",
     "auroc_top5",
     "binned_rmse",
     "central_miscalibration_area",
@@ -77,6 +87,10 @@ __all__ = [
     "ece",
     "ece_from_pit",
     "ence",
+    "ensemble_alpha",
+    "ensemble_covariance",
+    "ensemble_rescaled",
+    "ensemble_std",
     "group_weights",
     "highest_level",
     "interval_score",
