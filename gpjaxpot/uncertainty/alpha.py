@@ -44,7 +44,7 @@ def alpha_crps(residual: Points, std: Points) -> float:
     Raises:
         InputError: as `alpha_squared`, or if so many errors are zero that no factor is too small.
     """
-    from scipy.optimize import brentq
+    from scipy.optimize import root_scalar
 
     alpha_squared(residual, std)
     size = np.abs(residual / std)
@@ -59,4 +59,5 @@ def alpha_crps(residual: Points, std: Points) -> float:
             f"{int(np.sum(size == 0))} of {len(size)} errors are zero: the score is best without any uncertainty; "
             "look whether predictions and labels are the same numbers"
         )
-    return math.exp(float(brentq(slope, low, math.log(large.max()) + 4.0, xtol=1e-12)))
+    found = root_scalar(slope, bracket=(low, math.log(large.max()) + 4.0), method="brentq", xtol=1e-12)
+    return math.exp(found.root)
