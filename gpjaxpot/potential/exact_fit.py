@@ -1,6 +1,7 @@
 """Fitting an exact posterior: the dense covariance of all observations, and its factor."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -100,7 +101,7 @@ def learn_levels(
     def left_out(log_levels: LogLevels):
         return exact_left_out(log_levels, matrix, sigma, kinds, targets, places, OBSERVABLES)
 
-    return learn(
+    levels = learn(
         train,
         lambda x: exact_evidence(x, matrix, sigma, kinds, targets, OBSERVABLES),
         lambda _: left_out,
@@ -111,6 +112,10 @@ def learn_levels(
         callback,
         middles,
     )
+    told, labelled = len(used), sum(len(o) > 0 for o in data)
+    if not free or told == labelled:
+        return levels
+    return replace(levels, reason=f"{levels.reason}, of {told} of {labelled} structures: {LEARNED_ON} labels at the most")
 
 
 def _arguments_of(

@@ -113,6 +113,18 @@ def test_the_resolved_settings_reproduce_the_fit_bit_for_bit(frames, method):
         np.testing.assert_array_equal(getattr(b, name), getattr(a, name))
 
 
+def test_an_exact_fit_tells_of_which_structures_levels_were_learned(frames, monkeypatch):
+    from gpjaxpot.potential import exact_fit
+
+    def reason() -> str:
+        fitted = gp.fit(frames, soap(), gp.DotPower(2), settings=settings("model.method=exact", *AUTO))
+        return {c["key"]: c["reason"] for c in fitted.summary()["choices"]}["noise.forces"]
+
+    assert "structures:" not in reason()
+    monkeypatch.setattr(exact_fit, "LEARNED_ON", 80)  # eight structures have 19 labels each
+    assert "of 4 of 8 structures: 80 labels" in reason()
+
+
 def test_a_structure_whose_labels_are_wrong_is_told():
     frames = labelled(16)
     wrong = gp.Labels(frames[2].labels.energy, frames[2].labels.forces * -10.0)
