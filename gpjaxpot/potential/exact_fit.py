@@ -115,7 +115,8 @@ def learn_levels(
     told, labelled = len(used), sum(len(o) > 0 for o in data)
     if not free or told == labelled:
         return levels
-    return replace(levels, reason=f"{levels.reason}, of {told} of {labelled} structures: {LEARNED_ON} labels at the most")
+    some = f"of {told} of {labelled} structures: {LEARNED_ON} labels at the most"
+    return replace(levels, reason=f"{levels.reason}, {some}")
 
 
 def _arguments_of(

@@ -277,7 +277,11 @@ def test_info_writes_the_configuration_that_repeats_the_fit(files, tmp_path):
 def test_info_has_no_configuration_of_a_descriptor_given_in_python(files, tmp_path):
     model = tmp_path / "model.safetensors"
     soap = gpjaxpot.SOAP(cutoff=3.5, n_max=2, l_max=1, sigma=0.5)
-    gpjaxpot.fit(gpjaxpot.read(files.train), soap, gpjaxpot.DotPower(2)).save(model)
+    given = [s for s in SMALL if not s.startswith(("--set", "descriptor."))]
+    given += [f"noise.{name}=0.1" for name in ("energy", "forces", "stress")]
+    given += ["kernel.variance=1", "calibration.method=none"]
+    settings = gpjaxpot.load_settings(None, given)
+    gpjaxpot.fit(gpjaxpot.read(files.train)[:3], soap, gpjaxpot.DotPower(2), settings=settings).save(model)
     result = run("info", model, "--config")
     assert result.exit_code == 2
     assert "given in Python" in result.stderr
